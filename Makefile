@@ -1,0 +1,60 @@
+# Every target works in a bare clone: it makes .venv, from requirements.lock, before it needs it.
+# `make PYTHON=python3.12 test` picks another interpreter.
+
+PYTHON ?= python3
+UV     := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+BIN    := .venv/bin
+READY  := .venv/.ready
+
+FOLDERS := schemas bus consumers query producers
+STORE   := ledger:./demo-store
+VERSION := models:/wine-classifier/2
+
+# The demo's registry is its store, whatever the caller's environment says.
+unexport MLFLOW_REGISTRY_URI
+
+.PHONY: demo test lint types lock bench clean
+
+demo: $(READY)
+	rm -rf demo-store
+	MLFLOW_TRACKING_URI=$(STORE) $(BIN)/python examples/sweep.py
+	$(BIN)/mlflow-ledger sql $(STORE) "$$(cat examples/leaderboard.sql)"
+	$(BIN)/mlflow-ledger lineage $(STORE) $(VERSION)
+	$(BIN)/mlflow-ledger audit $(STORE) $(VERSION)
+
+test: $(READY)
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+
+# What is checked is the package as it is installed: mypy cannot follow an editable install.
+types: $(READY)
+	rm -rf build
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --target build/types .
+	MYPYPATH=build/types $(BIN)/mypy $(FOLDERS:%=-p mlflow_ledger.%)
+
+# uv.lock would name the registry of whoever made it; this names versions and hashes only.
+lock: $(UV)
+	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
+	    --generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf build dist demo-store .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(READY): requirements.lock pyproject.toml | $(UV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "mlflow-ledger needs Python 3.11 or later: make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(UV) venv --quiet --python "$$(command -v $(PYTHON))" .venv
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet 'uv>=0.9'

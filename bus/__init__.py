@@ -1,0 +1,45 @@
+"""Where it is said: the Log seam and what implements it."""
+
+from .failpoint import FAILPOINTS, reach
+from .fork import Forkable, abandon, forkable
+from .lock import FileLock
+from .log import TOPICS, Log, Outgoing, Stored
+from .memory import MemoryLog
+from .partition import murmur2, partition_of
+from .position import EMBEDDED, Partition, Position
+from .settings import SCHEME, Settings, folder_of
+from .sqlite import FORMAT, SqliteLog, Synchronous, sqlite_failures
+from .writer import MAX_EVENT_BYTES, RULES, Actor, EventTooLarge, Writer, acting_as, system_actor
+
+__all__ = [
+    "Actor",
+    "EMBEDDED",
+    "EventTooLarge",
+    "FAILPOINTS",
+    "FORMAT",
+    "FileLock",
+    "Forkable",
+    "Log",
+    "MAX_EVENT_BYTES",
+    "MemoryLog",
+    "Outgoing",
+    "Partition",
+    "Position",
+    "RULES",
+    "SCHEME",
+    "Settings",
+    "SqliteLog",
+    "Stored",
+    "Synchronous",
+    "TOPICS",
+    "Writer",
+    "abandon",
+    "acting_as",
+    "folder_of",
+    "forkable",
+    "murmur2",
+    "partition_of",
+    "reach",
+    "sqlite_failures",
+    "system_actor",
+]

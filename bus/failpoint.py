@@ -1,0 +1,43 @@
+"""Numbered steps at which a test can have this process killed.
+
+``MLFLOW_LEDGER_FAILPOINT=<name>`` kills the process with SIGKILL when it reaches that step,
+``<name>:<n>`` when it reaches it for the n-th time. Unset, a step costs one look at a dict.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+__all__ = ["FAILPOINTS", "reach"]
+
+FAILPOINTS = (
+    "append.begun",
+    "append.written",
+    "append.committed",
+    "fold.begun",
+    "fold.written",
+    "fold.committed",
+    "catchup.begun",
+    "catchup.folded",
+    "generation.built",
+    "generation.named",
+    "snapshot.copied",
+    "snapshot.named",
+)
+"""All steps, in the order in which a process passes them."""
+
+_VARIABLE = "MLFLOW_LEDGER_FAILPOINT"
+_seen: dict[str, int] = {}
+
+
+def reach(name: str) -> None:
+    """Pass a step; die there if a test asked for it."""
+    wanted = os.environ.get(_VARIABLE)
+    if wanted is None:
+        return
+    step, _, count = wanted.partition(":")
+    if step == name:
+        _seen[name] = _seen.get(name, 0) + 1
+        if _seen[name] == int(count or 1):
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,64 @@
+"""What a fork must not share: connections are left alone in the child, locks are not inherited."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import weakref
+from typing import Protocol
+
+__all__ = ["Forkable", "abandon", "forkable"]
+
+
+class Forkable(Protocol):
+    """Something that holds locks and connections across a fork."""
+
+    def before_fork(self) -> None:
+        """In the parent: stand still, so that no lock is held by a thread the child lacks."""
+
+    def after_fork_in_parent(self) -> None:
+        """In the parent: go on."""
+
+    def after_fork_in_child(self) -> None:
+        """In the child: abandon what was inherited, and open anew when next asked."""
+
+
+_objects: weakref.WeakSet[Forkable] = weakref.WeakSet()
+_abandoned: list[object] = []
+_standing_still: list[Forkable] = []
+
+
+def forkable(thing: Forkable) -> None:
+    """Have the hooks of ``thing`` called around forks, for as long as it lives."""
+    _objects.add(thing)
+
+
+def abandon(*things: object) -> None:
+    """Keep inherited connections from ever being closed or finalised in this process.
+
+    A child that closed an inherited SQLite or DuckDB handle could drop locks or check-point a
+    file that its parent is using. So the references are kept beyond the interpreter's own end.
+    """
+    for thing in things:
+        if thing is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+            _abandoned.append(thing)
+
+
+def _before() -> None:
+    _standing_still.extend(_objects)
+    for thing in _standing_still:
+        thing.before_fork()
+
+
+def _parent() -> None:
+    while _standing_still:
+        _standing_still.pop().after_fork_in_parent()
+
+
+def _child() -> None:
+    while _standing_still:
+        _standing_still.pop().after_fork_in_child()
+
+
+os.register_at_fork(before=_before, after_in_parent=_parent, after_in_child=_child)

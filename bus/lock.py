@@ -1,0 +1,103 @@
+"""One lock for all threads and processes that write to a folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mlflow_ledger.schemas import LogUnavailable
+
+__all__ = ["FileLock"]
+
+
+class FileLock:
+    """An exclusive lock: first among the threads of this process, then among processes.
+
+    ``flock`` queues its waiters in the kernel, where SQLite's own busy handler polls and starves
+    them: with four writers the worst wait was 0.1 s here and 3-4 s there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Lock through the file at ``path``, which is created when first needed."""
+        self._path = path
+        self._threads = threading.Lock()
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Self:
+        """Wait for the lock."""
+        self._threads.acquire()
+        try:
+            fcntl.flock(self._open(), fcntl.LOCK_EX)
+        except BaseException:
+            self._threads.release()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Release the lock."""
+        if self._descriptor is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self._threads.release()
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody holds it; release it with :meth:`release`."""
+        if not self._threads.acquire(blocking=False):
+            return False
+        try:
+            fcntl.flock(self._open(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._threads.release()
+            return False
+        except BaseException:
+            self._threads.release()
+            raise
+        return True
+
+    def release(self) -> None:
+        """Release a lock taken with :meth:`try_acquire`."""
+        self.__exit__(None, None, None)
+
+    def close(self) -> None:
+        """Close the file; the lock can be taken again, which opens it again."""
+        with self._threads:
+            self._close()
+
+    def before_fork(self) -> None:
+        """Keep this process's threads out, so that the child inherits a free lock."""
+        self._threads.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Let the threads in again."""
+        self._threads.release()
+
+    def after_fork_in_child(self) -> None:
+        """Close the inherited descriptor, without unlocking.
+
+        It shares its lock with the parent's: unlocking would take the parent's lock away, and
+        keeping it open would hold that lock for the child's whole life.
+        """
+        self._close()
+        self._threads.release()
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            try:
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except OSError as error:
+                msg = f"cannot open the lock file {self._path}: {error.strerror}"
+                raise LogUnavailable(msg) from error
+        return self._descriptor
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

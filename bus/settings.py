@@ -1,0 +1,75 @@
+"""Settings and URIs: where a ledger is, and how it is to be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mlflow_ledger.schemas import SettingsError
+
+from .sqlite import Synchronous
+
+__all__ = ["SCHEME", "Settings", "folder_of"]
+
+SCHEME = "ledger"
+
+
+class Settings(BaseSettings):
+    """What the environment (``MLFLOW_LEDGER_*``) and ``.env`` say."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MLFLOW_LEDGER_", env_file=".env", extra="ignore", frozen=True
+    )
+
+    synchronous: Synchronous = "normal"
+    """``full`` also survives a power cut, for an fsync on every call."""
+
+    actor: str | None = None
+    """Who acts, where it is not the user of the process; the audit shows it as claimed."""
+
+    snapshot_events: int = 20_000
+    """How many events at least lie between two snapshots."""
+
+    @classmethod
+    def read(cls) -> Settings:
+        """Read the settings.
+
+        Raises:
+            SettingsError: one of them makes no sense.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            problems = "; ".join(
+                f"MLFLOW_LEDGER_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}"
+                for e in error.errors()
+            )
+            raise SettingsError(problems) from error
+
+
+def folder_of(uri: str) -> Path:
+    """The absolute folder of an embedded ledger's URI: ``ledger:./path`` or ``ledger:///abs``.
+
+    Raises:
+        SettingsError: the URI is no such thing.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme != SCHEME:
+        msg = f"{uri!r} is no ledger URI; one looks like ledger:./store or ledger:///data/store"
+        raise SettingsError(msg)
+    if parts.netloc:
+        msg = (
+            f"{uri!r} names a host ({parts.netloc}): an embedded ledger is a folder on this machine; "
+            f"write ledger:./{parts.netloc}{parts.path} or ledger:///{parts.netloc}{parts.path}"
+        )
+        raise SettingsError(msg)
+    if not parts.path:
+        msg = f"{uri!r} names no folder; write ledger:./store"
+        raise SettingsError(msg)
+    if parts.query:
+        msg = f"{uri!r}: unknown option {parts.query!r}"
+        raise SettingsError(msg)
+    return Path(unquote(parts.path)).expanduser().absolute()

@@ -1,0 +1,305 @@
+"""The embedded log: one SQLite file, shared by all processes of a host."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from mlflow_ledger.schemas import (
+    LogDamaged,
+    LogForeign,
+    LogMissing,
+    LogUnavailable,
+)
+
+from .fork import abandon, forkable
+from .lock import FileLock
+from .log import TOPICS, Outgoing, Stored
+from .position import EMBEDDED, Position
+from .sqlite_rows import COLUMNS, INSERT, Dictionary, record_of
+
+__all__ = ["FORMAT", "SqliteLog", "Synchronous", "sqlite_failures"]
+
+FORMAT = 1
+"""The version of the file's layout; a program reads its own and older ones."""
+
+Synchronous = Literal["normal", "full"]
+
+
+class SqliteLog:
+    """A log in one SQLite file in WAL mode.
+
+    All topics stand in one sequence, one partition each. Any number of processes and threads may
+    append; they queue on a lock file beside the log. With ``synchronous='normal'`` a killed
+    process loses nothing and a power cut may lose the last commits; with ``'full'`` neither does.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        synchronous: Synchronous = "normal",
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        """Use the log at ``path``; nothing is opened before it is needed."""
+        self.path = path
+        self.lock = FileLock(path.with_name("lock"))
+        self._synchronous = synchronous
+        self._clock = clock or (lambda: time.time_ns() // 1_000_000)
+        self._connection: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._inode = 0
+        self._ledger_id: str | None = None
+        self._dictionary = Dictionary()
+        forkable(self)
+
+    @classmethod
+    def create(cls, path: Path, ledger_id: str) -> None:
+        """Make an empty log. Call it under the lock, and only where there is none.
+
+        It comes into being whole: a reader finds no file, or a complete one.
+        """
+        unfinished = path.with_name(f"{path.name}.new")
+        unfinished.unlink(missing_ok=True)
+        with sqlite_failures(path):
+            connection = sqlite3.connect(unfinished, isolation_level=None)
+            connection.executescript(
+                files(__package__).joinpath("log.sql").read_text("utf-8")
+                + f"PRAGMA user_version = {FORMAT};"
+            )
+            connection.execute("INSERT INTO meta VALUES ('ledger_id', ?)", (ledger_id,))
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.close()
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+
+    @property
+    def ledger_id(self) -> str:
+        """The ledger whose log this is."""
+        if self._ledger_id is None:
+            self.reader()
+        assert self._ledger_id is not None
+        return self._ledger_id
+
+    def partitions(self) -> Mapping[str, int]:
+        """One partition each."""
+        return dict.fromkeys(TOPICS, 1)
+
+    def append(self, records: Sequence[Outgoing]) -> list[Stored]:
+        """Append records in one transaction, all or none."""
+        with self.lock, self.transaction() as append:
+            return append(records)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Callable[[Sequence[Outgoing]], list[Stored]]]:
+        """A transaction on the log, committed at its end; hold :attr:`lock` around it.
+
+        Yields the function that appends within it.
+        """
+        connection = self.connection()
+        with sqlite_failures(self.path):
+            connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._append
+            with sqlite_failures(self.path):
+                connection.execute("COMMIT")
+        except BaseException:
+            self._dictionary.forget()
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def read(self, position: Position, limit: int | None = None) -> Iterator[Stored]:
+        """The records from a position to the end as it is now, in order of offset."""
+        yield from self.rows(position.offset(EMBEDDED), limit)
+
+    def rows(self, first: int, limit: int | None = None, where: str = "") -> Iterator[Stored]:
+        """The records from offset ``first`` on; ``where`` is a further condition in SQL."""
+        last = self.last_offset()
+        connection = self.reader()
+        remaining = -1 if limit is None else limit
+        while first <= last and remaining != 0:
+            batch = 2000 if remaining < 0 else min(2000, remaining)
+            with sqlite_failures(self.path):
+                rows = connection.execute(
+                    f"SELECT {COLUMNS} WHERE seq BETWEEN ? AND ? {where} ORDER BY seq LIMIT ?",
+                    (max(first, 1), last, batch),
+                ).fetchall()
+            for row in rows:
+                yield Stored(EMBEDDED, row[0], row[1], record_of(row))
+            if len(rows) < batch:
+                return
+            first = rows[-1][0] + 1
+            remaining -= len(rows) if remaining > 0 else 0
+
+    def at(self, offset: int) -> Stored | None:
+        """The record at one offset, or None."""
+        return next(iter(self.rows(offset, 1, f"AND seq = {offset}")), None)
+
+    def last_offset(self) -> int:
+        """The offset of the last record, 0 where there is none."""
+        with sqlite_failures(self.path):
+            row = self.reader().execute("SELECT max(seq) FROM events").fetchone()
+        return row[0] or 0
+
+    def start(self) -> Position:
+        """The position of the first record, which has offset 1."""
+        return Position(self.ledger_id, {EMBEDDED: 1})
+
+    def end(self) -> Position:
+        """The position behind the last record."""
+        return Position(self.ledger_id, {EMBEDDED: self.last_offset() + 1})
+
+    def position_at(self, time_ms: int) -> Position:
+        """The position before the first record appended after this moment.
+
+        Append times never decrease, so a binary search by offset finds it without an index.
+        """
+        low, high = 1, self.last_offset() + 1
+        while low < high:
+            middle = (low + high) // 2
+            with sqlite_failures(self.path):
+                (append_ms,) = (
+                    self.reader()
+                    .execute("SELECT append_ms FROM events WHERE seq >= ? LIMIT 1", (middle,))
+                    .fetchone()
+                )
+            low, high = (low, middle) if append_ms > time_ms else (middle + 1, high)
+        return Position(self.ledger_id, {EMBEDDED: low})
+
+    def connection(self) -> sqlite3.Connection:
+        """The connection that writes, opened when first needed; use it under :attr:`lock`.
+
+        Raises:
+            LogMissing, LogForeign, LogDamaged, LogUnavailable: it cannot be opened.
+        """
+        if self._connection is None:
+            self._connection = self._open()
+        return self._connection
+
+    def reader(self) -> sqlite3.Connection:
+        """The connection that reads: it never sees what is not committed."""
+        if self._reader is None:
+            self._reader = self._open()
+        return self._reader
+
+    def replaced(self) -> bool:
+        """Whether another file now stands at the path (a copied or moved folder)."""
+        try:
+            return self._inode != 0 and self.path.stat().st_ino != self._inode
+        except FileNotFoundError:
+            return True
+
+    def size_bytes(self) -> int:
+        """What the log takes on disk."""
+        names = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(name.stat().st_size for name in names if name.exists())
+
+    def close(self) -> None:
+        """Close connections and lock file."""
+        self.close_connections()
+        self.lock.close()
+
+    def close_connections(self) -> None:
+        """Close the connections; the next use opens them again."""
+        connections = (self._connection, self._reader)
+        self._connection = self._reader = None
+        self._dictionary.forget()
+        for connection in connections:
+            if connection is not None:
+                connection.close()
+
+    def before_fork(self) -> None:
+        """Stand still: no thread is inside the lock while the process forks."""
+        self.lock.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self.lock.after_fork_in_parent()
+
+    def after_fork_in_child(self) -> None:
+        """Leave the inherited connections alone."""
+        abandon(self._connection, self._reader)
+        self._connection = self._reader = None
+        self._dictionary.forget()
+        self.lock.after_fork_in_child()
+
+    def _open(self) -> sqlite3.Connection:
+        if not self.path.exists():
+            msg = f"there is no ledger at {self.path.parent}: nothing was logged there yet"
+            raise LogMissing(msg)
+        with sqlite_failures(self.path):
+            connection = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False, timeout=30
+            )
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            _check_format(self.path, version)
+            connection.execute(f"PRAGMA synchronous = {self._synchronous.upper()}")
+            row = connection.execute("SELECT value FROM meta WHERE key = 'ledger_id'").fetchone()
+        self._ledger_id = row[0]
+        self._inode = self.path.stat().st_ino
+        return connection
+
+    def _append(self, records: Sequence[Outgoing]) -> list[Stored]:
+        with sqlite_failures(self.path):
+            return self._insert(self.connection(), records)
+
+    def _insert(
+        self, connection: sqlite3.Connection, records: Sequence[Outgoing]
+    ) -> list[Stored]:
+        row = connection.execute(
+            "SELECT seq, append_ms FROM events ORDER BY seq DESC LIMIT 1"
+        ).fetchone()
+        seq, previous_ms = row or (0, 0)
+        append_ms = max(previous_ms, self._clock())
+        stored = []
+        for _, record in records:
+            seq += 1
+            connection.execute(INSERT, self._dictionary.row(connection, seq, append_ms, record))
+            stored.append(Stored(EMBEDDED, seq, append_ms, record))
+        return stored
+
+
+def _check_format(path: Path, version: int) -> None:
+    if version > FORMAT:
+        msg = (
+            f"{path} has format {version} and this program reads up to {FORMAT}: it was written by "
+            "a newer mlflow-ledger; upgrade this one"
+        )
+        raise LogForeign(msg)
+    if version < 1:
+        msg = f"{path} is a SQLite file, but no ledger's log; name another folder"
+        raise LogForeign(msg)
+
+
+@contextmanager
+def sqlite_failures(path: Path) -> Iterator[None]:
+    """Say what SQLite's errors mean for a file of ours.
+
+    Raises:
+        LogDamaged: the file is garbled.
+        LogUnavailable: it cannot be read or written now (rights, disk full, I/O).
+    """
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            msg = (
+                f"{path} is damaged ({error}). The log cannot be rebuilt from anything else: restore "
+                "it from a backup; `mlflow-ledger verify` names the first event that is lost"
+            )
+            raise LogDamaged(msg) from error
+        if code in (
+            sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY,
+            sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY,
+        ):  # fmt: skip
+            msg = f"cannot use {path}: {error}. Nothing was acknowledged; try again when it is mended"
+            raise LogUnavailable(msg) from error
+        raise

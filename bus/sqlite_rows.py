@@ -1,0 +1,125 @@
+"""Records as rows of the embedded log and back; what is constant for a source is stored once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from mlflow_ledger.schemas import Envelope, Record
+
+__all__ = ["COLUMNS", "INSERT", "Dictionary", "record_of"]
+
+HEADER_BYTES = 10
+
+COLUMNS = """
+    seq, append_ms, source, id, type, time_ms, subject, actor, actorkind, host, client, rules,
+    workspace, header, head, content, extra
+    FROM events JOIN sources USING (source_no) JOIN schemas USING (schema_no)
+"""
+"""What :func:`record_of` reads, with the tables it stands in."""
+
+INSERT = """
+    INSERT INTO events (
+        seq, append_ms, source_no, id, schema_no, time_ms, subject, head, content, extra
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+_RARE = ("correlationid", "keyid", "originsource", "originid")
+_OF_SOURCE = ("actor", "actorkind", "workspace")
+
+
+class Dictionary:
+    """The numbers of sources and schemas in one log file, remembered by one connection."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._sources: dict[str, tuple[int, tuple[str, ...]]] = {}
+        self._schemas: dict[bytes, int] = {}
+
+    def forget(self) -> None:
+        """Forget everything: a transaction was rolled back, or the connection is another."""
+        self._sources.clear()
+        self._schemas.clear()
+
+    def row(
+        self, connection: sqlite3.Connection, seq: int, append_ms: int, record: Record
+    ) -> tuple[Any, ...]:
+        """The row of a record, adding its source and schema to the file where they are new."""
+        envelope = record.envelope
+        source_no, constants = self._source(connection, envelope)
+        header, head = record.head[:HEADER_BYTES], record.head[HEADER_BYTES:]
+        return (
+            seq, append_ms, source_no, envelope.id, self._schema(connection, header, envelope.type),
+            envelope.time_ms, envelope.subject, head, record.content, _extra(record, constants),
+        )  # fmt: skip
+
+    def _source(
+        self, connection: sqlite3.Connection, envelope: Envelope
+    ) -> tuple[int, tuple[str, ...]]:
+        known = self._sources.get(envelope.source)
+        if known is None:
+            connection.execute(
+                "INSERT INTO sources (source, actor, actorkind, host, client, rules, workspace) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (
+                    envelope.source, envelope.actor, envelope.actorkind, envelope.host,
+                    envelope.client, envelope.rules, envelope.workspace,
+                ),
+            )  # fmt: skip
+            number, *constants = connection.execute(
+                "SELECT source_no, actor, actorkind, workspace FROM sources WHERE source = ?",
+                (envelope.source,),
+            ).fetchone()
+            known = self._sources[envelope.source] = (number, tuple(constants))
+        return known
+
+    def _schema(self, connection: sqlite3.Connection, header: bytes, type_name: str) -> int:
+        known = self._schemas.get(header)
+        if known is None:
+            connection.execute(
+                "INSERT INTO schemas (header, type) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (header, type_name),
+            )
+            (known,) = connection.execute(
+                "SELECT schema_no FROM schemas WHERE header = ?", (header,)
+            ).fetchone()
+            self._schemas[header] = known
+        return int(known)
+
+
+def record_of(row: tuple[Any, ...]) -> Record:
+    """The record of a row of :data:`COLUMNS`."""
+    (
+        _, _, source, number, type_name, time_ms, subject, actor, actorkind, host, client, rules,
+        workspace, header, head, content, extra,
+    ) = row  # fmt: skip
+    envelope = Envelope(
+        source, number, type_name, time_ms, subject, actor, actorkind, host, client, rules, workspace
+    )
+    if extra is None:
+        return Record(envelope, header + head, content)
+    more = json.loads(extra)
+    digest = more.pop("contentdigest", None)
+    return Record(
+        envelope._replace(**more), header + head, content, bytes.fromhex(digest) if digest else None
+    )
+
+
+def _extra(record: Record, constants: tuple[str, ...]) -> str | None:
+    envelope = record.envelope
+    if (
+        record.content_digest is None
+        and envelope[-4:] == (None, None, None, None)
+        and (envelope.actor, envelope.actorkind, envelope.workspace) == constants
+    ):
+        return None
+    extra = {n: v for n in _RARE if (v := getattr(envelope, n)) is not None}
+    extra |= {
+        name: value
+        for name, constant in zip(_OF_SOURCE, constants, strict=True)
+        if (value := getattr(envelope, name)) != constant
+    }
+    if record.content_digest is not None:
+        extra["contentdigest"] = record.content_digest.hex()
+    return json.dumps(extra) if extra else None

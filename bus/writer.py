@@ -1,0 +1,140 @@
+"""Who says an event: identities without gaps, and the rest of the envelope."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from functools import lru_cache
+from importlib.metadata import version
+from typing import NamedTuple
+
+from mlflow_ledger.schemas import Encoded, Envelope, Event, LedgerError, Record, encode
+
+from .log import Outgoing
+from .partition import partition_of
+
+__all__ = [
+    "MAX_EVENT_BYTES",
+    "RULES",
+    "Actor",
+    "EventTooLarge",
+    "Writer",
+    "acting_as",
+    "system_actor",
+]
+
+MAX_EVENT_BYTES = 512 * 1024
+"""The most an encoded event may take; producers split before they get here."""
+
+RULES = 1
+"""The version of the rules that new events name."""
+
+
+class EventTooLarge(LedgerError, ValueError):
+    """An event that no log would take."""
+
+
+class Actor(NamedTuple):
+    """Who acts, and what that is worth: ``os``, ``authenticated`` or ``claimed``."""
+
+    name: str
+    kind: str
+
+
+acting_as: ContextVar[Actor | None] = ContextVar("acting_as", default=None)
+"""The actor on whose behalf the current context writes; unset, it is the process's own."""
+
+
+class Writer:
+    """One process's voice. Gives each event of one partition the next id: 1, 2, 3 …
+
+    Call :meth:`stamp` only under the lock under which the records are sent, and :meth:`renew`
+    whenever it is not certain that what was stamped also stands in the log: a new source starts
+    again at 1, so no id is ever used twice and none is missing. Size and form are checked before
+    an id is given.
+    """
+
+    def __init__(self, actor: Actor | None = None, clock: Callable[[], int] | None = None) -> None:
+        """Speak as ``actor`` (default: the user of this process), by ``clock`` in milliseconds."""
+        self.actor = actor or system_actor()
+        self._clock = clock or _now_ms
+        self._host = socket.gethostname()
+        self._client = _client()
+        self._mutex = threading.Lock()
+        self.renew()
+
+    def renew(self) -> None:
+        """Take a new source: after a fork, a failed append, or in a copied folder."""
+        self._uuid = str(uuid.UUID(bytes=os.urandom(16), version=4))
+        self._ids: dict[tuple[str, int], int] = {}
+
+    def stamp(
+        self, event: Event, partitions: Mapping[str, int], correlation_id: str | None = None
+    ) -> Outgoing:
+        """Encode an event and give it its identity.
+
+        Raises:
+            EventTooLarge: the encoded event exceeds 512 KiB; no id was given.
+        """
+        encoded = encode(event)
+        _check_size(event, encoded)
+        partition = (event.topic, partition_of(event.key, partitions[event.topic]))
+        actor = acting_as.get() or self.actor
+        with self._mutex:
+            number = self._ids.get(partition, 0) + 1
+            self._ids[partition] = number
+        envelope = Envelope(
+            source=f"{self._uuid}/{partition[0]}/{partition[1]}",
+            id=number,
+            type=type(event).__name__,
+            time_ms=self._clock(),
+            subject=event.subject,
+            actor=actor.name,
+            actorkind=actor.kind,
+            host=self._host,
+            client=self._client,
+            rules=RULES,
+            correlationid=correlation_id,
+        )
+        return Outgoing(partition, Record(envelope, encoded.head, encoded.content))
+
+    def unsay(self, records: Sequence[Outgoing]) -> None:
+        """Take back the ids of records that certainly never left this process; newest first."""
+        with self._mutex:
+            for partition, record in reversed(records):
+                if self._ids.get(partition) == record.envelope.id:
+                    self._ids[partition] -= 1
+
+
+def _check_size(event: Event, encoded: Encoded) -> None:
+    size_bytes = len(encoded.head) + len(encoded.content or b"")
+    if size_bytes > MAX_EVENT_BYTES:
+        msg = (
+            f"{type(event).__name__} about {event.subject} takes {size_bytes} bytes; an event takes "
+            f"at most {MAX_EVENT_BYTES}: send it in parts, or large values as artifacts"
+        )
+        raise EventTooLarge(msg)
+
+
+@lru_cache(maxsize=1)
+def system_actor() -> Actor:
+    """The user of this process as the operating system knows it."""
+    try:
+        return Actor(getpass.getuser(), "os")
+    except (KeyError, OSError):
+        return Actor(f"uid-{os.getuid()}", "os")
+
+
+@lru_cache(maxsize=1)
+def _client() -> str:
+    return f"mlflow-ledger/{version('mlflow-ledger')}"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

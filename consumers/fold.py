@@ -1,0 +1,175 @@
+"""The fold: one event after the other changes the keyed state, or is refused.
+
+``fold`` takes a state and an event and returns a verdict. It has no clock and no randomness: the
+same events, with the partitions interleaved in any way, give the same state.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Literal, NamedTuple
+
+from mlflow_ledger.bus import Partition, Stored
+from mlflow_ledger.schemas import DecodeError, Event, LogForeign, Refused, decode
+
+from .rules import Context, rules_of
+
+__all__ = ["FOLD_VERSION", "Fold", "Verdict"]
+
+FOLD_VERSION = 1
+"""Raised whenever tables or rules change: each version keeps its own state over one log."""
+
+Kind = Literal["accepted", "rejected", "duplicate", "conflict", "unreadable"]
+
+
+class Verdict(NamedTuple):
+    """What became of an event; ``code`` and ``message`` say why it was not accepted."""
+
+    kind: Kind
+    code: str = ""
+    message: str = ""
+
+
+_ACCEPTED = Verdict("accepted")
+_DUPLICATE = Verdict("duplicate")
+
+
+class Fold:
+    """Folds events into one state database, within transactions that its caller opens.
+
+    It remembers numbers of sources and the progress of partitions; :meth:`refresh` at the start of
+    a transaction, :meth:`forget` after one that was rolled back.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        """Fold into ``db``, which has the tables of ``state.sql``."""
+        self._db = db
+        self._sources: dict[str, int] = {}
+        self._progress: dict[Partition, tuple[int, bytes, int]] = {}
+
+    def refresh(self) -> None:
+        """Read the progress as this transaction sees it."""
+        self._progress = {
+            (topic, number): (following, digest, seq)
+            for topic, number, following, digest, seq in self._db.execute(
+                "SELECT topic, partition, next, digest, seq FROM progress"
+            )
+        }
+
+    def forget(self) -> None:
+        """Forget what a transaction that was rolled back has taught."""
+        self._sources.clear()
+        self._progress.clear()
+
+    @property
+    def seq(self) -> int:
+        """How many records this state has seen."""
+        return max((seq for _, _, seq in self._progress.values()), default=0)
+
+    def next_offset(self, partition: Partition) -> int:
+        """The offset that follows the last one folded, 0 where there is none."""
+        return self._progress.get(partition, (0, b"", 0))[0]
+
+    def last_digest(self, partition: Partition) -> bytes:
+        """The digest of the last record folded of a partition, empty where there is none."""
+        return self._progress.get(partition, (0, b"", 0))[1]
+
+    def progress(self) -> dict[Partition, int]:
+        """The next offset of each partition."""
+        return {partition: entry[0] for partition, entry in self._progress.items()}
+
+    def apply(self, stored: Stored, event: Event | None = None) -> Verdict:
+        """Fold one record; ``event`` is its decoded form where the caller has it.
+
+        Raises:
+            LogForeign: the record names rules that this program does not know.
+        """
+        digest = stored.record.digest()
+        seq = self.seq + 1
+        self._progress[stored.partition] = (stored.offset + 1, digest, seq)
+        verdict = self._identify(stored, digest)
+        if verdict is None:
+            verdict = self._decide(stored, event, seq)
+        if verdict.kind not in ("accepted", "duplicate"):
+            self._keep(stored, digest, verdict)
+        return verdict
+
+    def save_progress(self) -> None:
+        """Write the progress; the caller commits it together with the rows."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?)",
+            [(*partition, *entry) for partition, entry in self._progress.items()],
+        )
+
+    def _identify(self, stored: Stored, digest: bytes) -> Verdict | None:
+        """Drop what was folded before; None for what is new, ids that come late included."""
+        envelope = stored.record.envelope
+        source_no = self._source_no(envelope.source)
+        added = self._db.execute(
+            "INSERT OR IGNORE INTO identities VALUES (?, ?, ?)",
+            (source_no, envelope.id, digest[:8]),
+        ).rowcount
+        if added:
+            return None
+        (known,) = self._db.execute(
+            "SELECT digest FROM identities WHERE source_no = ? AND id = ?",
+            (source_no, envelope.id),
+        ).fetchone()
+        if known == digest[:8]:
+            return _DUPLICATE
+        return Verdict(
+            "conflict",
+            "IDENTITY_CONFLICT",
+            f"({envelope.source}, {envelope.id}) was folded with digest {known.hex()}…, and came "
+            f"again with {digest[:8].hex()}…; the first one holds",
+        )
+
+    def _decide(self, stored: Stored, event: Event | None, seq: int) -> Verdict:
+        record = stored.record
+        rules = rules_of(record.envelope.rules)
+        if rules is None:
+            msg = (
+                f"event ({record.envelope.source}, {record.envelope.id}) names rules version "
+                f"{record.envelope.rules}, which this program does not know; upgrade mlflow-ledger"
+            )
+            raise LogForeign(msg)
+        try:
+            if event is None:
+                event = decode(record.envelope.type, record.head, record.content)
+            context = Context(self._db, record.envelope, seq)
+            rules[type(event)](context, event)
+        except DecodeError as error:
+            return Verdict("unreadable", "UNREADABLE", str(error))
+        except Refused as refused:
+            return Verdict("rejected", refused.reason.value, refused.message)
+        self._note_changes(context)
+        return _ACCEPTED
+
+    def _note_changes(self, context: Context) -> None:
+        if context.touched or context.catalog:
+            self._db.execute(
+                "INSERT INTO changes VALUES (?, ?)",
+                (context.seq, json.dumps(context.touched, ensure_ascii=False) if context.touched
+                 else ""),
+            )  # fmt: skip
+
+    def _keep(self, stored: Stored, digest: bytes, verdict: Verdict) -> None:
+        envelope = stored.record.envelope
+        self._db.execute(
+            "INSERT OR IGNORE INTO rejections VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                envelope.source, envelope.id, digest, envelope.type, envelope.subject,
+                verdict.code, verdict.message,
+            ),
+        )  # fmt: skip
+
+    def _source_no(self, source: str) -> int:
+        number = self._sources.get(source)
+        if number is None:
+            self._db.execute("INSERT OR IGNORE INTO sources (source) VALUES (?)", (source,))
+            (number,) = self._db.execute(
+                "SELECT source_no FROM sources WHERE source = ?", (source,)
+            ).fetchone()
+            self._sources[source] = number
+        return int(number)

@@ -1,0 +1,22 @@
+"""The rules: what each event type does to the state, and when it is refused.
+
+A rule looks at nothing but the event, its envelope and the state; it refuses by raising
+:class:`~mlflow_ledger.schemas.Refused` before it changes anything. What it looks at in the state
+must come from the event's own partition, so that any interleaving of partitions folds alike.
+"""
+
+from . import artifacts, experiments, ledger, logged_models, registry, runs, webhooks
+from .context import Context, Rule, rules_of
+
+__all__ = [
+    "Context",
+    "Rule",
+    "artifacts",
+    "experiments",
+    "ledger",
+    "logged_models",
+    "registry",
+    "rules_of",
+    "runs",
+    "webhooks",
+]

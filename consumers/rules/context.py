@@ -1,0 +1,67 @@
+"""What a rule is given, and how it is found."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from mlflow_ledger.schemas import ClaimCheck, Envelope, Event
+
+__all__ = ["Context", "Rule", "rule", "rules_of", "stored_text"]
+
+E = TypeVar("E", bound=Event)
+Rule = Callable[["Context", Any], None]
+
+_RULES: dict[int, dict[type[Event], Rule]] = {1: {}}
+
+
+class Context:
+    """The state as a rule sees it, and the envelope of the event it decides about.
+
+    ``touched`` collects what analytics has to read again: for a run's number the names of its
+    metrics (``m``), params (``p``) and tags (``t``), and whether its row (``r``) or inputs (``i``)
+    changed; the catalog as a whole (``catalog``).
+    """
+
+    __slots__ = ("catalog", "db", "envelope", "seq", "touched")
+
+    def __init__(self, db: sqlite3.Connection, envelope: Envelope, seq: int) -> None:
+        """Decide about one event, the ``seq``-th that this state folds."""
+        self.db = db
+        self.envelope = envelope
+        self.seq = seq
+        self.touched: dict[int, dict[str, list[str]]] = {}
+        self.catalog = False
+
+    def row(self, sql: str, *values: object) -> Any:
+        """The first row of a query, or None."""
+        return self.db.execute(sql, values).fetchone()
+
+    def write(self, sql: str, *values: object) -> int:
+        """Change the state; returns how many rows changed."""
+        return self.db.execute(sql, values).rowcount
+
+    def touch(self, run_no: int, kind: str, *keys: str) -> None:
+        """Note that something of a run changed."""
+        self.touched.setdefault(run_no, {}).setdefault(kind, []).extend(keys)
+
+
+def rule(event: type[E]) -> Callable[[Callable[[Context, E], None]], Callable[[Context, E], None]]:
+    """Make a function the rule (of version 1) for an event type."""
+
+    def register(function: Callable[[Context, E], None]) -> Callable[[Context, E], None]:
+        _RULES[1][event] = function
+        return function
+
+    return register
+
+
+def rules_of(version: int) -> Mapping[type[Event], Rule] | None:
+    """The rules of one version, or None where it is not known here; released ones stay."""
+    return _RULES.get(version)
+
+
+def stored_text(text: str | ClaimCheck | None) -> str | bytes | None:
+    """A text as the state keeps it: a claim check as a blob of JSON, so that none is mistaken."""
+    return text.model_dump_json().encode() if isinstance(text, ClaimCheck) else text

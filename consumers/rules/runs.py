@@ -1,0 +1,332 @@
+"""Rules about runs and what is logged to them.
+
+They never look at experiments, which lie in another partition: a run's lifecycle is joined with
+its experiment's when it is read. Data that reaches a soft-deleted run late is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Sequence
+
+from mlflow_ledger.schemas import (
+    DatasetInput,
+    InputsLogged,
+    KeyValue,
+    OutputsLogged,
+    Point,
+    Reason,
+    Refused,
+    RunCreated,
+    RunDataLogged,
+    RunDeleted,
+    RunPurged,
+    RunRestored,
+    RunTagDeleted,
+    RunUpdated,
+    points,
+)
+
+from .context import Context, rule, stored_text
+
+__all__ = ["RUN_NAME_TAG"]
+
+RUN_NAME_TAG = "mlflow.runName"
+"""The tag that also is the run's name (``mlflow.utils.mlflow_tags.MLFLOW_RUN_NAME``)."""
+
+
+@rule(RunCreated)
+def run_created(context: Context, event: RunCreated) -> None:
+    """A run id is given once."""
+    if context.row("SELECT 1 FROM runs WHERE run_id = ?", event.run_id):
+        raise Refused(Reason.EXISTS, f"Run with id={event.run_id} already exists")
+    content = event.content
+    context.write(
+        "INSERT INTO runs (run_id, experiment_id, name, user_id, status, start_ms, artifact_uri, "
+        "lifecycle, epoch) VALUES (?, ?, ?, ?, 'RUNNING', ?, ?, 'active', ?)",
+        event.run_id,
+        int(event.experiment_id),
+        content.name if content else "",
+        content.user_id if content else None,
+        event.start_time_ms,
+        event.artifact_uri,
+        event.experiment_epoch,
+    )
+    run_no = _run_no(context, event.run_id)
+    for tag in content.tags if content else ():
+        _set_tag(context, run_no, tag)
+    context.touch(run_no, "r")
+
+
+@rule(RunUpdated)
+def run_updated(context: Context, event: RunUpdated) -> None:
+    """What the event does not name stays; a name is also the tag ``mlflow.runName``."""
+    run_no = _run_no(context, event.run_id)
+    name = event.content.name if event.content else None
+    context.write(
+        "UPDATE runs SET status = coalesce(?, status), end_ms = coalesce(?, end_ms), "
+        "name = coalesce(?, name) WHERE run_no = ?",
+        event.status,
+        event.end_time_ms,
+        name,
+        run_no,
+    )
+    if name is not None:
+        _set_tag(context, run_no, KeyValue(key=RUN_NAME_TAG, value=name))
+    context.touch(run_no, "r")
+
+
+@rule(RunDeleted)
+def run_deleted(context: Context, event: RunDeleted) -> None:
+    """Deleting a deleted run moves its time of deletion, as in MLflow."""
+    _set_lifecycle(
+        context, event.run_id, "deleted", event.experiment_epoch, context.envelope.time_ms
+    )
+
+
+@rule(RunRestored)
+def run_restored(context: Context, event: RunRestored) -> None:
+    """A run is restored on its own."""
+    _set_lifecycle(context, event.run_id, "active", event.experiment_epoch, None)
+
+
+@rule(RunPurged)
+def run_purged(context: Context, event: RunPurged) -> None:
+    """A run goes for good, with all that was logged to it."""
+    run_no = _run_no(context, event.run_id)
+    for table in (
+        "runs", "params", "tags", "metrics", "metric_chunks", "run_inputs", "run_model_inputs",
+        "run_model_outputs",
+    ):  # fmt: skip
+        context.write(f"DELETE FROM {table} WHERE run_no = ?", run_no)
+    context.write("DELETE FROM logged_model_metrics WHERE run_id = ?", event.run_id)
+    context.touch(run_no, "r")
+
+
+@rule(RunDataLogged)
+def run_data_logged(context: Context, event: RunDataLogged) -> None:
+    """All or nothing: a param that would change refuses the whole call."""
+    run_no = _run_no(context, event.run_id)
+    content = event.content
+    if content is None:
+        return
+    if content.params:
+        _log_params(context, event.run_id, run_no, content.params)
+    if content.metric_key:
+        logged = list(points(content))
+        _log_metrics(context, run_no, logged)
+        if content.metric_models:
+            _log_model_metrics(context, event.run_id, logged)
+    for tag in content.tags:
+        _set_tag(context, run_no, tag)
+    if content.tags:
+        context.touch(run_no, "t", *(tag.key for tag in content.tags))
+
+
+@rule(RunTagDeleted)
+def run_tag_deleted(context: Context, event: RunTagDeleted) -> None:
+    """A tag that is deleted must be there. The run's name stays when its tag goes."""
+    run_no = _run_no(context, event.run_id)
+    if not context.write("DELETE FROM tags WHERE run_no = ? AND key = ?", run_no, event.tag):
+        raise Refused(
+            Reason.MISSING, f"No tag with name: {event.tag} in run with id {event.run_id}"
+        )
+    context.touch(run_no, "t", event.tag)
+
+
+@rule(InputsLogged)
+def inputs_logged(context: Context, event: InputsLogged) -> None:
+    """A data set is an input once: the tags of its first use stay."""
+    run_no = _run_no(context, event.run_id)
+    ((experiment_id,),) = context.db.execute(
+        "SELECT experiment_id FROM runs WHERE run_no = ?", (run_no,)
+    ).fetchall()
+    for dataset in event.content.datasets if event.content else ():
+        _describe_dataset(context, experiment_id, dataset)
+        context.write(
+            "INSERT OR IGNORE INTO run_inputs VALUES (?, ?, ?, ?, ?)",
+            run_no,
+            _next_ord(context, "run_inputs", run_no),
+            dataset.name,
+            dataset.digest,
+            json.dumps([[tag.key, tag.value] for tag in dataset.tags], ensure_ascii=False),
+        )
+    for model_id in event.models:
+        context.write(
+            "INSERT OR IGNORE INTO run_model_inputs VALUES (?, ?, ?)",
+            run_no,
+            model_id,
+            _next_ord(context, "run_model_inputs", run_no),
+        )
+    context.touch(run_no, "i")
+
+
+@rule(OutputsLogged)
+def outputs_logged(context: Context, event: OutputsLogged) -> None:
+    """A logged model is an output of a run once."""
+    run_no = _run_no(context, event.run_id)
+    for output in event.models:
+        if context.row(
+            "SELECT 1 FROM run_model_outputs WHERE run_no = ? AND model_id = ?",
+            run_no,
+            output.model_id,
+        ):
+            raise Refused(
+                Reason.BAD_REQUEST,
+                f"Logged model {output.model_id} already is an output of run {event.run_id}",
+            )
+    for output in event.models:
+        context.write(
+            "INSERT OR IGNORE INTO run_model_outputs VALUES (?, ?, ?, ?)",
+            run_no,
+            output.model_id,
+            _next_ord(context, "run_model_outputs", run_no),
+            output.step,
+        )
+    context.touch(run_no, "i")
+
+
+def _run_no(context: Context, run_id: str) -> int:
+    row = context.row("SELECT run_no FROM runs WHERE run_id = ?", run_id)
+    if row is None:
+        raise Refused(Reason.MISSING, f"Run with id={run_id} not found")
+    return int(row[0])
+
+
+def _set_lifecycle(
+    context: Context, run_id: str, lifecycle: str, epoch: int, deleted_ms: int | None
+) -> None:
+    run_no = _run_no(context, run_id)
+    context.write(
+        "UPDATE runs SET lifecycle = ?, epoch = ?, deleted_ms = ? WHERE run_no = ?",
+        lifecycle,
+        epoch,
+        deleted_ms,
+        run_no,
+    )
+    context.touch(run_no, "r")
+
+
+def _set_tag(context: Context, run_no: int, tag: KeyValue) -> None:
+    context.write("INSERT OR REPLACE INTO tags VALUES (?, ?, ?)", run_no, tag.key, tag.value)
+    if tag.key == RUN_NAME_TAG:
+        context.write("UPDATE runs SET name = ? WHERE run_no = ?", tag.value, run_no)
+        context.touch(run_no, "r")
+
+
+def _log_params(context: Context, run_id: str, run_no: int, params: Sequence[KeyValue]) -> None:
+    changed = []
+    for param in params:
+        old = context.row(
+            "SELECT value FROM params WHERE run_no = ? AND key = ?", run_no, param.key
+        )
+        if old is not None and old[0] != param.value:
+            changed.append({"key": param.key, "old_value": old[0], "new_value": param.value})
+    if changed:
+        raise Refused(
+            Reason.INVALID,
+            "Changing param values is not allowed. Params were already"
+            f" logged='{changed}' for run ID='{run_id}'.",
+        )
+    context.db.executemany(
+        "INSERT OR IGNORE INTO params VALUES (?, ?, ?)",
+        [(run_no, param.key, param.value) for param in params],
+    )
+    context.touch(run_no, "p", *(param.key for param in params))
+
+
+def _log_metrics(context: Context, run_no: int, logged: Sequence[Point]) -> None:
+    by_key: dict[str, list[Point]] = {}
+    for point in logged:
+        by_key.setdefault(point.key, []).append(point)
+    for key, of_key in by_key.items():
+        context.write(
+            "INSERT INTO metric_chunks VALUES (?, ?, ?, ?)",
+            run_no,
+            _key_no(context, key),
+            context.seq,
+            chunk(of_key),
+        )
+        latest = max(of_key, key=_order)
+        is_nan = latest.value != latest.value  # noqa: PLR0124  # NaN is what differs from itself
+        context.write(
+            "INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "value = excluded.value, is_nan = excluded.is_nan, "
+            "timestamp_ms = excluded.timestamp_ms, step = excluded.step "
+            "WHERE (excluded.step, excluded.timestamp_ms, excluded.value) > "
+            "(metrics.step, metrics.timestamp_ms, metrics.value)",
+            run_no,
+            key,
+            0.0 if is_nan else latest.value,
+            is_nan,
+            latest.timestamp_ms,
+            latest.step,
+        )
+    context.touch(run_no, "m", *by_key)
+
+
+def _order(point: Point) -> tuple[int, int, float]:
+    value = point.value if point.value == point.value else 0.0  # noqa: PLR0124  # NaN counts as 0
+    return point.step, point.timestamp_ms, value
+
+
+def chunk(logged: Sequence[Point]) -> bytes:
+    """Points of one metric as the history keeps them."""
+    n = len(logged)
+    return struct.pack(
+        f"<{2 * n}q{n}d",
+        *(point.timestamp_ms for point in logged),
+        *(point.step for point in logged),
+        *(point.value for point in logged),
+    )
+
+
+def _key_no(context: Context, key: str) -> int:
+    row = context.row("SELECT key_no FROM metric_keys WHERE key = ?", key)
+    if row is None:
+        context.write("INSERT INTO metric_keys (key) VALUES (?)", key)
+        row = context.row("SELECT key_no FROM metric_keys WHERE key = ?", key)
+    return int(row[0])
+
+
+def _log_model_metrics(context: Context, run_id: str, logged: Iterable[Point]) -> None:
+    context.db.executemany(
+        "INSERT OR IGNORE INTO logged_model_metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                point.model.model_id, point.key, point.timestamp_ms, point.step, run_id,
+                _order(point)[2], point.model.dataset_name, point.model.dataset_digest,
+            )
+            for point in logged
+            if point.model is not None
+        ],
+    )  # fmt: skip
+
+
+def _describe_dataset(context: Context, experiment_id: int, dataset: DatasetInput) -> None:
+    envelope = context.envelope
+    context.write(
+        "INSERT INTO datasets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+        "source_type = excluded.source_type, source = excluded.source, "
+        "dataset_schema = excluded.dataset_schema, profile = excluded.profile, "
+        "time_ms = excluded.time_ms, event_source = excluded.event_source, "
+        "event_id = excluded.event_id "
+        "WHERE (excluded.time_ms, excluded.event_source, excluded.event_id) < "
+        "(datasets.time_ms, datasets.event_source, datasets.event_id)",
+        experiment_id,
+        dataset.name,
+        dataset.digest,
+        dataset.source_type,
+        stored_text(dataset.source),
+        stored_text(dataset.dataset_schema),
+        stored_text(dataset.profile),
+        envelope.time_ms,
+        envelope.source,
+        envelope.id,
+    )
+
+
+def _next_ord(context: Context, table: str, run_no: int) -> int:
+    row = context.row(f"SELECT coalesce(max(ord), 0) + 1 FROM {table} WHERE run_no = ?", run_no)
+    return int(row[0])

@@ -1,0 +1,313 @@
+-- The keyed state: a fold of the log, deletable at any time. Numbers that end in _no are local to
+-- this file; they never stand in a digest or an answer.
+
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- How far each partition is folded: the next offset, and the digest of the last event.
+CREATE TABLE progress (
+    topic     TEXT NOT NULL,
+    partition INTEGER NOT NULL,
+    next      INTEGER NOT NULL,
+    digest    BLOB NOT NULL,
+    seq       INTEGER NOT NULL,
+    PRIMARY KEY (topic, partition)
+) WITHOUT ROWID;
+
+CREATE TABLE sources (
+    source_no INTEGER PRIMARY KEY,
+    source    TEXT NOT NULL UNIQUE
+);
+
+-- Every identity folded, with the first 8 bytes of its digest: a second delivery is dropped, a
+-- second digest is a conflict.
+CREATE TABLE identities (
+    source_no INTEGER NOT NULL,
+    id        INTEGER NOT NULL,
+    digest    BLOB NOT NULL,
+    PRIMARY KEY (source_no, id)
+) WITHOUT ROWID;
+
+-- What the fold refused, and what it could not read; kept for the audit.
+CREATE TABLE rejections (
+    source  TEXT NOT NULL,
+    id      INTEGER NOT NULL,
+    digest  BLOB NOT NULL,
+    type    TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    code    TEXT NOT NULL,
+    message TEXT NOT NULL,
+    PRIMARY KEY (source, id, digest)
+) WITHOUT ROWID;
+
+-- What analytics has to look at again, in order of folding; trimmed below the oldest snapshot.
+CREATE TABLE changes (
+    seq     INTEGER PRIMARY KEY,
+    touched TEXT NOT NULL
+);
+
+CREATE TABLE experiments (
+    experiment_id     INTEGER PRIMARY KEY,
+    workspace         TEXT NOT NULL,
+    name              TEXT,
+    artifact_location TEXT NOT NULL,
+    lifecycle         TEXT NOT NULL,
+    epoch             INTEGER NOT NULL,
+    epoch_ms          INTEGER NOT NULL,
+    created_ms        INTEGER NOT NULL,
+    updated_ms        INTEGER NOT NULL,
+    UNIQUE (workspace, name)
+);
+
+CREATE TABLE experiment_tags (
+    experiment_id INTEGER NOT NULL,
+    key           TEXT NOT NULL,
+    value         TEXT,
+    PRIMARY KEY (experiment_id, key)
+) WITHOUT ROWID;
+
+CREATE TABLE runs (
+    run_no        INTEGER PRIMARY KEY AUTOINCREMENT,
+    run_id        TEXT NOT NULL UNIQUE,
+    experiment_id INTEGER NOT NULL,
+    name          TEXT,
+    user_id       TEXT,
+    status        TEXT NOT NULL,
+    start_ms      INTEGER,
+    end_ms        INTEGER,
+    artifact_uri  TEXT NOT NULL,
+    lifecycle     TEXT NOT NULL,
+    epoch         INTEGER NOT NULL,
+    deleted_ms    INTEGER
+);
+
+CREATE INDEX runs_by_experiment ON runs (experiment_id);
+
+-- A run as it is: it follows its experiment's last delete or restore unless its own came later.
+CREATE VIEW live_runs AS
+SELECT run_no, run_id, experiment_id, r.name, user_id, status, start_ms, end_ms, artifact_uri,
+    CASE WHEN e.epoch > r.epoch THEN e.lifecycle ELSE r.lifecycle END AS lifecycle,
+    CASE WHEN e.epoch > r.epoch
+        THEN CASE e.lifecycle WHEN 'deleted' THEN e.epoch_ms END
+        ELSE r.deleted_ms
+    END AS deleted_ms,
+    e.epoch AS experiment_epoch
+FROM runs r JOIN experiments e USING (experiment_id)
+WHERE e.lifecycle <> 'purged';
+
+CREATE TABLE params (
+    run_no INTEGER NOT NULL,
+    key    TEXT NOT NULL,
+    value  TEXT NOT NULL,
+    PRIMARY KEY (run_no, key)
+) WITHOUT ROWID;
+
+CREATE TABLE tags (
+    run_no INTEGER NOT NULL,
+    key    TEXT NOT NULL,
+    value  TEXT,
+    PRIMARY KEY (run_no, key)
+) WITHOUT ROWID;
+
+-- The latest value of each metric: the largest (step, timestamp, value), then the first in the log.
+CREATE TABLE metrics (
+    run_no       INTEGER NOT NULL,
+    key          TEXT NOT NULL,
+    value        REAL NOT NULL,
+    is_nan       INTEGER NOT NULL,
+    timestamp_ms INTEGER NOT NULL,
+    step         INTEGER NOT NULL,
+    PRIMARY KEY (run_no, key)
+) WITHOUT ROWID;
+
+CREATE TABLE metric_keys (
+    key_no INTEGER PRIMARY KEY,
+    key    TEXT NOT NULL UNIQUE
+);
+
+-- The history: per run, metric and event one chunk of n times i64 timestamps, then n i64 steps,
+-- then n f64 values, little-endian; NaN stands as itself.
+CREATE TABLE metric_chunks (
+    run_no INTEGER NOT NULL,
+    key_no INTEGER NOT NULL,
+    seq    INTEGER NOT NULL,
+    points BLOB NOT NULL,
+    PRIMARY KEY (run_no, key_no, seq)
+) WITHOUT ROWID;
+
+-- A data set as the earliest event (time, source, id) of its experiment has described it.
+CREATE TABLE datasets (
+    experiment_id  INTEGER NOT NULL,
+    name           TEXT NOT NULL,
+    digest         TEXT NOT NULL,
+    source_type    TEXT NOT NULL,
+    source         TEXT,
+    dataset_schema TEXT,
+    profile        TEXT,
+    time_ms        INTEGER NOT NULL,
+    event_source   TEXT NOT NULL,
+    event_id       INTEGER NOT NULL,
+    PRIMARY KEY (experiment_id, name, digest)
+) WITHOUT ROWID;
+
+-- tags is a JSON list of [key, value].
+CREATE TABLE run_inputs (
+    run_no INTEGER NOT NULL,
+    ord    INTEGER NOT NULL,
+    name   TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    tags   TEXT NOT NULL,
+    PRIMARY KEY (run_no, name, digest)
+) WITHOUT ROWID;
+
+CREATE TABLE run_model_inputs (
+    run_no   INTEGER NOT NULL,
+    model_id TEXT NOT NULL,
+    ord      INTEGER NOT NULL,
+    PRIMARY KEY (run_no, model_id)
+) WITHOUT ROWID;
+
+CREATE TABLE run_model_outputs (
+    run_no   INTEGER NOT NULL,
+    model_id TEXT NOT NULL,
+    ord      INTEGER NOT NULL,
+    step     INTEGER NOT NULL,
+    PRIMARY KEY (run_no, model_id)
+) WITHOUT ROWID;
+
+CREATE TABLE logged_models (
+    logged_model_no   INTEGER PRIMARY KEY AUTOINCREMENT,
+    model_id          TEXT NOT NULL UNIQUE,
+    experiment_id     INTEGER NOT NULL,
+    name              TEXT NOT NULL,
+    artifact_location TEXT NOT NULL,
+    created_ms        INTEGER NOT NULL,
+    updated_ms        INTEGER NOT NULL,
+    status            TEXT NOT NULL,
+    model_type        TEXT,
+    source_run_id     TEXT,
+    lifecycle         TEXT NOT NULL
+);
+
+CREATE INDEX logged_models_by_experiment ON logged_models (experiment_id);
+
+CREATE TABLE logged_model_params (
+    logged_model_no INTEGER NOT NULL,
+    key             TEXT NOT NULL,
+    value           TEXT NOT NULL,
+    PRIMARY KEY (logged_model_no, key)
+) WITHOUT ROWID;
+
+CREATE TABLE logged_model_tags (
+    logged_model_no INTEGER NOT NULL,
+    key             TEXT NOT NULL,
+    value           TEXT,
+    PRIMARY KEY (logged_model_no, key)
+) WITHOUT ROWID;
+
+-- Metrics of runs that name a logged model, which may lie in another partition or not exist.
+CREATE TABLE logged_model_metrics (
+    model_id       TEXT NOT NULL,
+    key            TEXT NOT NULL,
+    timestamp_ms   INTEGER NOT NULL,
+    step           INTEGER NOT NULL,
+    run_id         TEXT NOT NULL,
+    value          REAL NOT NULL,
+    dataset_name   TEXT,
+    dataset_digest TEXT,
+    PRIMARY KEY (model_id, key, timestamp_ms, step, run_id)
+) WITHOUT ROWID;
+
+CREATE INDEX logged_model_metrics_by_run ON logged_model_metrics (run_id);
+
+-- A description is text, or a blob with the JSON of a claim check.
+CREATE TABLE registered_models (
+    model_no    INTEGER PRIMARY KEY AUTOINCREMENT,
+    uid         TEXT NOT NULL UNIQUE,
+    workspace   TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    created_ms  INTEGER NOT NULL,
+    updated_ms  INTEGER NOT NULL,
+    description TEXT,
+    UNIQUE (workspace, name)
+);
+
+CREATE TABLE registered_model_tags (
+    model_no INTEGER NOT NULL,
+    key      TEXT NOT NULL,
+    value    TEXT,
+    PRIMARY KEY (model_no, key)
+) WITHOUT ROWID;
+
+CREATE TABLE model_aliases (
+    model_no INTEGER NOT NULL,
+    alias    TEXT NOT NULL,
+    version  INTEGER NOT NULL,
+    PRIMARY KEY (model_no, alias)
+) WITHOUT ROWID;
+
+CREATE TABLE model_versions (
+    model_no         INTEGER NOT NULL,
+    version          INTEGER NOT NULL,
+    uid              TEXT NOT NULL UNIQUE,
+    created_ms       INTEGER NOT NULL,
+    updated_ms       INTEGER NOT NULL,
+    description      TEXT,
+    user_id          TEXT,
+    stage            TEXT NOT NULL,
+    source           TEXT,
+    storage_location TEXT,
+    run_id           TEXT,
+    run_link         TEXT,
+    model_id         TEXT,
+    PRIMARY KEY (model_no, version)
+) WITHOUT ROWID;
+
+CREATE INDEX model_versions_by_run ON model_versions (run_id);
+
+CREATE TABLE model_version_tags (
+    model_no INTEGER NOT NULL,
+    version  INTEGER NOT NULL,
+    key      TEXT NOT NULL,
+    value    TEXT,
+    PRIMARY KEY (model_no, version, key)
+) WITHOUT ROWID;
+
+-- actions is a JSON list of entity.action; secret is encrypted.
+CREATE TABLE webhooks (
+    webhook_id  TEXT PRIMARY KEY,
+    name        TEXT,
+    url         TEXT,
+    description TEXT,
+    secret      TEXT,
+    status      TEXT NOT NULL,
+    actions     TEXT NOT NULL,
+    created_ms  INTEGER NOT NULL,
+    updated_ms  INTEGER NOT NULL,
+    deleted_ms  INTEGER
+) WITHOUT ROWID;
+
+-- The manifest. Of several blobs at one path the one written last is there, unless it is deleted.
+CREATE TABLE artifacts (
+    path       TEXT NOT NULL,
+    digest     TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    owner      TEXT NOT NULL,
+    written_ns INTEGER NOT NULL,
+    source     TEXT NOT NULL,
+    id         INTEGER NOT NULL,
+    deleted    INTEGER NOT NULL,
+    PRIMARY KEY (path, digest)
+) WITHOUT ROWID;
+
+CREATE INDEX artifacts_by_owner ON artifacts (owner);
+CREATE INDEX artifacts_by_digest ON artifacts (digest);
+
+-- Blobs on their way out: condemned, then collected; a manifest in between takes them off.
+CREATE TABLE blobs (
+    digest      TEXT PRIMARY KEY,
+    condemned_ms INTEGER NOT NULL,
+    collected_ms INTEGER
+) WITHOUT ROWID;

@@ -1,0 +1,139 @@
+"""The file of the keyed state: one generation after the other, each a complete fold."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from mlflow_ledger.bus import reach
+from mlflow_ledger.schemas import LedgerError
+
+from .fold import FOLD_VERSION
+
+__all__ = ["StateDamaged", "StateFiles", "connect", "create", "state_failures"]
+
+_CACHED_STATEMENTS = 512
+
+
+class StateDamaged(LedgerError):
+    """The state cannot be read as it is; being a fold, it is built again from the log."""
+
+
+class StateFiles:
+    """Which file of a folder holds the current generation; ``state-<fold version>-<n>.sqlite``.
+
+    ``CURRENT-<fold version>`` names it, so that an older program keeps its own state beside ours.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Look in ``folder``."""
+        self._folder = folder
+        self._pointer = folder / f"CURRENT-{FOLD_VERSION}"
+
+    def current(self) -> Path | None:
+        """The file of the current generation, or None where there is none."""
+        try:
+            name = self._pointer.read_text("utf-8").strip()
+        except FileNotFoundError:
+            return None
+        path = self._folder / name
+        return path if name and path.is_file() else None
+
+    def mark(self) -> tuple[int, int]:
+        """What changes whenever another generation becomes the current one."""
+        try:
+            status = self._pointer.stat()
+        except FileNotFoundError:
+            return (0, 0)
+        return (status.st_ino, status.st_mtime_ns)
+
+    def next_path(self) -> Path:
+        """A name that no generation had yet."""
+        numbers = [self.generation(path) for path in self.all()]
+        return self._folder / f"state-{FOLD_VERSION}-{1 + max(numbers, default=0)}.sqlite"
+
+    def all(self) -> list[Path]:
+        """The files of all generations of this fold version."""
+        return sorted(self._folder.glob(f"state-{FOLD_VERSION}-*.sqlite"))
+
+    @staticmethod
+    def generation(path: Path) -> int:
+        """The number of a generation, from its file's name."""
+        return int(path.stem.rsplit("-", 1)[1])
+
+    def make_current(self, path: Path) -> None:
+        """Name another generation as the current one, and remove the others."""
+        reach("generation.built")
+        unfinished = self._pointer.with_suffix(".new")
+        unfinished.write_text(f"{path.name}\n", "utf-8")
+        unfinished.replace(self._pointer)
+        reach("generation.named")
+        remove_all(other for other in self.all() if other != path)
+
+
+def remove_all(paths: Iterable[Path]) -> None:
+    """Remove SQLite files, with what SQLite keeps beside them."""
+    for path in paths:
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def connect(path: Path | str) -> sqlite3.Connection:
+    """Open a state that is there."""
+    with state_failures(path):
+        db = sqlite3.connect(
+            path,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=30,
+            cached_statements=_CACHED_STATEMENTS,
+        )
+        db.execute("PRAGMA synchronous = NORMAL")
+        if db.execute("PRAGMA user_version").fetchone()[0] != FOLD_VERSION:
+            msg = f"{path} is no state of fold version {FOLD_VERSION}"
+            raise StateDamaged(msg)
+    return db
+
+
+def create(path: Path | str) -> sqlite3.Connection:
+    """Make an empty state, for instance in ``:memory:``."""
+    if isinstance(path, Path):
+        remove_all([path])
+    with state_failures(path):
+        db = sqlite3.connect(
+            path,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=30,
+            cached_statements=_CACHED_STATEMENTS,
+        )
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.executescript(
+            files(__package__).joinpath("state.sql").read_text("utf-8")
+            + f"PRAGMA user_version = {FOLD_VERSION};"
+        )
+    return db
+
+
+@contextmanager
+def state_failures(path: Path | str) -> Iterator[None]:
+    """Tell damage from everything else.
+
+    Raises:
+        StateDamaged: the file is garbled, or not what it should be.
+    """
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        missing = code == sqlite3.SQLITE_ERROR and "no such" in str(error)
+        if missing or code in (
+            sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN,
+        ):  # fmt: skip
+            msg = f"{path} is damaged ({error})"
+            raise StateDamaged(msg) from error
+        raise
