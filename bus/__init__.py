@@ -7,6 +7,7 @@ from .log import TOPICS, Log, Outgoing, Stored
 from .memory import MemoryLog
 from .partition import murmur2, partition_of
 from .position import EMBEDDED, Partition, Position
+from .selection import Selection
 from .settings import SCHEME, Settings, folder_of
 from .sqlite import FORMAT, SqliteLog, Synchronous, sqlite_failures
 from .writer import MAX_EVENT_BYTES, RULES, Actor, EventTooLarge, Writer, acting_as, system_actor
@@ -27,6 +28,7 @@ __all__ = [
     "Position",
     "RULES",
     "SCHEME",
+    "Selection",
     "Settings",
     "SqliteLog",
     "Stored",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import weakref
 from typing import Protocol
 
@@ -23,6 +24,7 @@ class Forkable(Protocol):
         """In the child: abandon what was inherited, and open anew when next asked."""
 
 
+_forking = threading.Lock()  # two threads may fork at the same time
 _objects: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _abandoned: list[object] = []
 _standing_still: list[Forkable] = []
@@ -30,7 +32,8 @@ _standing_still: list[Forkable] = []
 
 def forkable(thing: Forkable) -> None:
     """Have the hooks of ``thing`` called around forks, for as long as it lives."""
-    _objects.add(thing)
+    with _forking:
+        _objects.add(thing)
 
 
 def abandon(*things: object) -> None:
@@ -46,6 +49,7 @@ def abandon(*things: object) -> None:
 
 
 def _before() -> None:
+    _forking.acquire()
     _standing_still.extend(_objects)
     for thing in _standing_still:
         thing.before_fork()
@@ -54,11 +58,13 @@ def _before() -> None:
 def _parent() -> None:
     while _standing_still:
         _standing_still.pop().after_fork_in_parent()
+    _forking.release()
 
 
 def _child() -> None:
     while _standing_still:
         _standing_still.pop().after_fork_in_child()
+    _forking.release()
 
 
 os.register_at_fork(before=_before, after_in_parent=_parent, after_in_child=_child)

@@ -31,7 +31,7 @@ class FileLock:
         """Wait for the lock."""
         self._threads.acquire()
         try:
-            fcntl.flock(self._open(), fcntl.LOCK_EX)
+            self._flock(fcntl.LOCK_EX)
         except BaseException:
             self._threads.release()
             raise
@@ -53,7 +53,7 @@ class FileLock:
         if not self._threads.acquire(blocking=False):
             return False
         try:
-            fcntl.flock(self._open(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._threads.release()
             return False
@@ -87,6 +87,21 @@ class FileLock:
         """
         self._close()
         self._threads.release()
+
+    def _flock(self, how: int) -> None:
+        """Lock the file that is at the path: a folder may have been removed and made anew."""
+        while True:
+            descriptor = self._open()
+            fcntl.flock(descriptor, how)
+            if self._stands(descriptor):
+                return
+            self._close()
+
+    def _stands(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self._path))  # noqa: PTH116  # at every write: pathlib takes thrice as long
+        except FileNotFoundError:
+            return False
 
     def _open(self) -> int:
         if self._descriptor is None:

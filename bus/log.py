@@ -71,4 +71,4 @@ class Log(Protocol):
         """The position before the first record of each partition appended after this moment."""
 
     def close(self) -> None:
-        """Release what the log holds; appending or reading afterwards is an error."""
+        """Release what the log holds; it is not to be used afterwards."""

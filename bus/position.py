@@ -15,6 +15,7 @@ Partition = tuple[str, int]
 EMBEDDED: Partition = ("", 0)
 """The one sequence of an embedded log, in which all its topics stand."""
 
+_MAX_DIGITS = 18
 _LETTERS = {"c": "catalog", "r": "runs", "t": "traces", "a": "artifacts"}
 
 
@@ -28,6 +29,11 @@ class Position:
 
     ledger_id: str
     offsets: Mapping[Partition, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Leave out what stands at its beginning, so that equal positions compare equal."""
+        kept = {partition: offset for partition, offset in self.offsets.items() if offset}
+        object.__setattr__(self, "offsets", kept)
 
     def offset(self, partition: Partition) -> int:
         """The next offset of one partition."""
@@ -63,13 +69,13 @@ class Position:
         """
         try:
             version, ledger_id, *parts = text.split("~")
-            if version != "v1" or not parts:
-                raise ValueError(version)
-            if parts[0].isdigit():
+            _check(version == "v1" and bool(ledger_id and parts))
+            if parts[0][:1] not in _LETTERS:
                 (only,) = parts
-                return cls(ledger_id, {EMBEDDED: int(only)})
+                return cls(ledger_id, {EMBEDDED: _number(only)})
+            _check(len({part[:1] for part in parts}) == len(parts))
             return cls(ledger_id, dict(_offsets(parts)))
-        except (KeyError, ValueError, IndexError) as error:
+        except (KeyError, ValueError) as error:
             msg = f"{text!r} is no position; one looks like v1~<ledger id>~120"
             raise SettingsError(msg) from error
 
@@ -82,4 +88,14 @@ def _dense(offsets: Mapping[Partition, int], topic: str) -> list[int]:
 def _offsets(parts: Iterable[str]) -> Iterable[tuple[Partition, int]]:
     for part in parts:
         for number, offset in enumerate(part[1:].split(".")):
-            yield (_LETTERS[part[0]], number), int(offset)
+            yield (_LETTERS[part[:1]], number), _number(offset)
+
+
+def _number(text: str) -> int:
+    _check(text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS)
+    return int(text)
+
+
+def _check(well_formed: bool) -> None:
+    if not well_formed:
+        raise ValueError

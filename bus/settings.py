@@ -69,7 +69,10 @@ def folder_of(uri: str) -> Path:
     if not parts.path:
         msg = f"{uri!r} names no folder; write ledger:./store"
         raise SettingsError(msg)
-    if parts.query:
-        msg = f"{uri!r}: unknown option {parts.query!r}"
+    if parts.query or parts.fragment:
+        msg = (
+            f"{uri!r}: unknown option {parts.query or parts.fragment!r}; in a folder's name write "
+            "? as %3F and # as %23"
+        )
         raise SettingsError(msg)
     return Path(unquote(parts.path)).expanduser().absolute()

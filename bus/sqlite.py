@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mlflow_ledger.schemas import (
     LogDamaged,
     LogForeign,
     LogMissing,
     LogUnavailable,
+    Record,
 )
 
 from .fork import abandon, forkable
 from .lock import FileLock
 from .log import TOPICS, Outgoing, Stored
 from .position import EMBEDDED, Position
+from .selection import Selection
 from .sqlite_rows import COLUMNS, INSERT, Dictionary, record_of
 
 __all__ = ["FORMAT", "SqliteLog", "Synchronous", "sqlite_failures"]
@@ -53,6 +56,7 @@ class SqliteLog:
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
         self._connection: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._reading = threading.Lock()
         self._inode = 0
         self._ledger_id: str | None = None
         self._dictionary = Dictionary()
@@ -83,7 +87,7 @@ class SqliteLog:
     def ledger_id(self) -> str:
         """The ledger whose log this is."""
         if self._ledger_id is None:
-            self.reader()
+            self._ask("SELECT 1")
         assert self._ledger_id is not None
         return self._ledger_id
 
@@ -117,22 +121,40 @@ class SqliteLog:
 
     def read(self, position: Position, limit: int | None = None) -> Iterator[Stored]:
         """The records from a position to the end as it is now, in order of offset."""
-        yield from self.rows(position.offset(EMBEDDED), limit)
+        return self.rows(position.offset(EMBEDDED), limit)
 
-    def rows(self, first: int, limit: int | None = None, where: str = "") -> Iterator[Stored]:
-        """The records from offset ``first`` on; ``where`` is a further condition in SQL."""
-        last = self.last_offset()
-        connection = self.reader()
+    def select(
+        self, selection: Selection, first: int = 1, limit: int | None = None
+    ) -> Iterator[Stored]:
+        """The records of a selection from offset ``first`` on; no other is decoded."""
+        where, values = selection.sql()
+        return self.rows(first, limit, where, values)
+
+    def rows(
+        self,
+        first: int,
+        limit: int | None = None,
+        where: str = "",
+        values: Sequence[object] = (),
+    ) -> Iterator[Stored]:
+        """The records from offset ``first`` on, to the end as it is now.
+
+        ``where`` is a further condition in SQL, ``values`` are bound to its question marks.
+        """
+        return self._rows(first, self.last_offset(), limit, where, values)
+
+    def _rows(
+        self, first: int, last: int, limit: int | None, where: str, values: Sequence[object]
+    ) -> Iterator[Stored]:
         remaining = -1 if limit is None else limit
         while first <= last and remaining != 0:
             batch = 2000 if remaining < 0 else min(2000, remaining)
-            with sqlite_failures(self.path):
-                rows = connection.execute(
-                    f"SELECT {COLUMNS} WHERE seq BETWEEN ? AND ? {where} ORDER BY seq LIMIT ?",
-                    (max(first, 1), last, batch),
-                ).fetchall()
+            rows = self._ask(
+                f"SELECT {COLUMNS} WHERE seq BETWEEN ? AND ? {where} ORDER BY seq LIMIT ?",
+                max(first, 1), last, *values, batch,
+            )  # fmt: skip
             for row in rows:
-                yield Stored(EMBEDDED, row[0], row[1], record_of(row))
+                yield Stored(EMBEDDED, row[0], row[1], self._record_of(row))
             if len(rows) < batch:
                 return
             first = rows[-1][0] + 1
@@ -140,13 +162,11 @@ class SqliteLog:
 
     def at(self, offset: int) -> Stored | None:
         """The record at one offset, or None."""
-        return next(iter(self.rows(offset, 1, f"AND seq = {offset}")), None)
+        return next(iter(self.rows(offset, 1, "AND seq = ?", (offset,))), None)
 
     def last_offset(self) -> int:
         """The offset of the last record, 0 where there is none."""
-        with sqlite_failures(self.path):
-            row = self.reader().execute("SELECT max(seq) FROM events").fetchone()
-        return row[0] or 0
+        return self._ask("SELECT max(seq) FROM events")[0][0] or 0
 
     def start(self) -> Position:
         """The position of the first record, which has offset 1."""
@@ -164,12 +184,9 @@ class SqliteLog:
         low, high = 1, self.last_offset() + 1
         while low < high:
             middle = (low + high) // 2
-            with sqlite_failures(self.path):
-                (append_ms,) = (
-                    self.reader()
-                    .execute("SELECT append_ms FROM events WHERE seq >= ? LIMIT 1", (middle,))
-                    .fetchone()
-                )
+            ((append_ms,),) = self._ask(
+                "SELECT append_ms FROM events WHERE seq >= ? ORDER BY seq LIMIT 1", middle
+            )
             low, high = (low, middle) if append_ms > time_ms else (middle + 1, high)
         return Position(self.ledger_id, {EMBEDDED: low})
 
@@ -183,11 +200,23 @@ class SqliteLog:
             self._connection = self._open()
         return self._connection
 
-    def reader(self) -> sqlite3.Connection:
-        """The connection that reads: it never sees what is not committed."""
-        if self._reader is None:
-            self._reader = self._open()
-        return self._reader
+    def _ask(self, sql: str, *values: object) -> list[Any]:
+        """Read what is committed now, on a connection that writes nothing.
+
+        One thread after the other: where statements overlap on a connection, a later one would be
+        shown the log as it was when the earlier one began.
+        """
+        with self._reading, sqlite_failures(self.path):
+            if self._reader is None:
+                self._reader = self._open()
+            return self._reader.execute(sql, values).fetchall()
+
+    def _record_of(self, row: tuple[Any, ...]) -> Record:
+        try:
+            return record_of(row)
+        except (ValueError, TypeError, AttributeError) as error:
+            msg = _damaged(self.path, f"event {row[0]} cannot be read: {error}")
+            raise LogDamaged(msg) from error
 
     def replaced(self) -> bool:
         """Whether another file now stands at the path (a copied or moved folder)."""
@@ -195,6 +224,13 @@ class SqliteLog:
             return self._inode != 0 and self.path.stat().st_ino != self._inode
         except FileNotFoundError:
             return True
+
+    def sizes(self) -> list[tuple[str, int, int]]:
+        """For each event type its name, how many records there are, and their encoded bytes."""
+        return self._ask(
+            "SELECT type, count(*), sum(length(head) + coalesce(length(content), 0)) "
+            "FROM events JOIN schemas USING (schema_no) GROUP BY type ORDER BY type"
+        )
 
     def size_bytes(self) -> int:
         """What the log takes on disk."""
@@ -208,19 +244,22 @@ class SqliteLog:
 
     def close_connections(self) -> None:
         """Close the connections; the next use opens them again."""
-        connections = (self._connection, self._reader)
-        self._connection = self._reader = None
-        self._dictionary.forget()
-        for connection in connections:
-            if connection is not None:
-                connection.close()
+        with self._reading:
+            connections = (self._connection, self._reader)
+            self._connection = self._reader = None
+            self._dictionary.forget()
+            for connection in connections:
+                if connection is not None:
+                    connection.close()
 
     def before_fork(self) -> None:
         """Stand still: no thread is inside the lock while the process forks."""
         self.lock.before_fork()
+        self._reading.acquire()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
+        self._reading.release()
         self.lock.after_fork_in_parent()
 
     def after_fork_in_child(self) -> None:
@@ -228,6 +267,7 @@ class SqliteLog:
         abandon(self._connection, self._reader)
         self._connection = self._reader = None
         self._dictionary.forget()
+        self._reading.release()
         self.lock.after_fork_in_child()
 
     def _open(self) -> sqlite3.Connection:
@@ -238,11 +278,12 @@ class SqliteLog:
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, timeout=30
             )
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            _check_format(self.path, version)
-            connection.execute(f"PRAGMA synchronous = {self._synchronous.upper()}")
-            row = connection.execute("SELECT value FROM meta WHERE key = 'ledger_id'").fetchone()
-        self._ledger_id = row[0]
+            try:
+                connection.execute(f"PRAGMA synchronous = {self._synchronous.upper()}")
+                self._ledger_id = _identify(self.path, connection)
+            except BaseException:
+                connection.close()
+                raise
         self._inode = self.path.stat().st_ino
         return connection
 
@@ -250,32 +291,54 @@ class SqliteLog:
         with sqlite_failures(self.path):
             return self._insert(self.connection(), records)
 
-    def _insert(
-        self, connection: sqlite3.Connection, records: Sequence[Outgoing]
-    ) -> list[Stored]:
+    def _insert(self, connection: sqlite3.Connection, records: Sequence[Outgoing]) -> list[Stored]:
         row = connection.execute(
             "SELECT seq, append_ms FROM events ORDER BY seq DESC LIMIT 1"
         ).fetchone()
         seq, previous_ms = row or (0, 0)
         append_ms = max(previous_ms, self._clock())
         stored = []
-        for _, record in records:
+        for partition, record in records:
+            if partition not in _PARTITIONS:
+                msg = f"{self.path} has no partition {partition}; each of {TOPICS} has one"
+                raise LogUnavailable(msg)
             seq += 1
             connection.execute(INSERT, self._dictionary.row(connection, seq, append_ms, record))
             stored.append(Stored(EMBEDDED, seq, append_ms, record))
         return stored
 
 
-def _check_format(path: Path, version: int) -> None:
+_PARTITIONS = frozenset((topic, 0) for topic in TOPICS)
+
+
+def _identify(path: Path, connection: sqlite3.Connection) -> str:
+    """The ledger whose log this file is."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0 and path.stat().st_size == 0:
+        msg = _damaged(path, "it is empty")
+        raise LogDamaged(msg)
     if version > FORMAT:
         msg = (
             f"{path} has format {version} and this program reads up to {FORMAT}: it was written by "
             "a newer mlflow-ledger; upgrade this one"
         )
         raise LogForeign(msg)
-    if version < 1:
+    row = None
+    if version >= 1 and connection.execute(
+        "SELECT 1 FROM sqlite_schema WHERE name = 'meta'"
+    ).fetchone():
+        row = connection.execute("SELECT value FROM meta WHERE key = 'ledger_id'").fetchone()
+    if row is None:
         msg = f"{path} is a SQLite file, but no ledger's log; name another folder"
         raise LogForeign(msg)
+    return str(row[0])
+
+
+def _damaged(path: Path, what: object) -> str:
+    return (
+        f"{path} is damaged ({what}). The log cannot be rebuilt from anything else: restore it "
+        "from a backup; `mlflow-ledger verify` names the first event that is lost"
+    )
 
 
 @contextmanager
@@ -289,17 +352,17 @@ def sqlite_failures(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        code = getattr(error, "sqlite_errorcode", None)
+        # Without a code it is not SQLite but Python that could not read a text.
+        code = sqlite3.SQLITE_CORRUPT if code is None else code & 0xFF
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            msg = (
-                f"{path} is damaged ({error}). The log cannot be rebuilt from anything else: restore "
-                "it from a backup; `mlflow-ledger verify` names the first event that is lost"
-            )
-            raise LogDamaged(msg) from error
+            raise LogDamaged(_damaged(path, error)) from error
         if code in (
             sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY,
             sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY,
         ):  # fmt: skip
-            msg = f"cannot use {path}: {error}. Nothing was acknowledged; try again when it is mended"
+            msg = (
+                f"cannot use {path}: {error}. Nothing was acknowledged; try again when it is mended"
+            )
             raise LogUnavailable(msg) from error
         raise

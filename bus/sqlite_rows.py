@@ -25,8 +25,9 @@ INSERT = """
     ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
+_LAST_MS = 253_402_300_799_999  # the end of the year 9999
 _RARE = ("correlationid", "keyid", "originsource", "originid")
-_OF_SOURCE = ("actor", "actorkind", "workspace")
+_OF_SOURCE = ("actor", "actorkind", "host", "client", "rules", "workspace")
 
 
 class Dictionary:
@@ -34,8 +35,8 @@ class Dictionary:
 
     def __init__(self) -> None:
         """Know nothing yet."""
-        self._sources: dict[str, tuple[int, tuple[str, ...]]] = {}
-        self._schemas: dict[bytes, int] = {}
+        self._sources: dict[str, tuple[int, tuple[object, ...]]] = {}
+        self._schemas: dict[bytes, tuple[int, str]] = {}
 
     def forget(self) -> None:
         """Forget everything: a transaction was rolled back, or the connection is another."""
@@ -49,14 +50,15 @@ class Dictionary:
         envelope = record.envelope
         source_no, constants = self._source(connection, envelope)
         header, head = record.head[:HEADER_BYTES], record.head[HEADER_BYTES:]
+        schema_no, type_name = self._schema(connection, header, envelope.type)
         return (
-            seq, append_ms, source_no, envelope.id, self._schema(connection, header, envelope.type),
-            envelope.time_ms, envelope.subject, head, record.content, _extra(record, constants),
+            seq, append_ms, source_no, envelope.id, schema_no, envelope.time_ms, envelope.subject,
+            head, record.content, _extra(record, constants, type_name),
         )  # fmt: skip
 
     def _source(
         self, connection: sqlite3.Connection, envelope: Envelope
-    ) -> tuple[int, tuple[str, ...]]:
+    ) -> tuple[int, tuple[object, ...]]:
         known = self._sources.get(envelope.source)
         if known is None:
             connection.execute(
@@ -68,28 +70,34 @@ class Dictionary:
                 ),
             )  # fmt: skip
             number, *constants = connection.execute(
-                "SELECT source_no, actor, actorkind, workspace FROM sources WHERE source = ?",
+                f"SELECT source_no, {', '.join(_OF_SOURCE)} FROM sources WHERE source = ?",
                 (envelope.source,),
             ).fetchone()
             known = self._sources[envelope.source] = (number, tuple(constants))
         return known
 
-    def _schema(self, connection: sqlite3.Connection, header: bytes, type_name: str) -> int:
+    def _schema(
+        self, connection: sqlite3.Connection, header: bytes, type_name: str
+    ) -> tuple[int, str]:
         known = self._schemas.get(header)
         if known is None:
             connection.execute(
                 "INSERT INTO schemas (header, type) VALUES (?, ?) ON CONFLICT DO NOTHING",
                 (header, type_name),
             )
-            (known,) = connection.execute(
-                "SELECT schema_no FROM schemas WHERE header = ?", (header,)
+            row = connection.execute(
+                "SELECT schema_no, type FROM schemas WHERE header = ?", (header,)
             ).fetchone()
-            self._schemas[header] = known
-        return int(known)
+            known = self._schemas[header] = (row[0], row[1])
+        return known
 
 
 def record_of(row: tuple[Any, ...]) -> Record:
-    """The record of a row of :data:`COLUMNS`."""
+    """The record of a row of :data:`COLUMNS`.
+
+    Raises:
+        ValueError, TypeError: the row is not what was written.
+    """
     (
         _, _, source, number, type_name, time_ms, subject, actor, actorkind, host, client, rules,
         workspace, header, head, content, extra,
@@ -97,6 +105,9 @@ def record_of(row: tuple[Any, ...]) -> Record:
     envelope = Envelope(
         source, number, type_name, time_ms, subject, actor, actorkind, host, client, rules, workspace
     )
+    if not 0 <= time_ms <= _LAST_MS:
+        msg = f"{time_ms} ms is no time"
+        raise ValueError(msg)
     if extra is None:
         return Record(envelope, header + head, content)
     more = json.loads(extra)
@@ -106,12 +117,13 @@ def record_of(row: tuple[Any, ...]) -> Record:
     )
 
 
-def _extra(record: Record, constants: tuple[str, ...]) -> str | None:
+def _extra(record: Record, constants: tuple[object, ...], type_name: str) -> str | None:
     envelope = record.envelope
     if (
         record.content_digest is None
         and envelope[-4:] == (None, None, None, None)
-        and (envelope.actor, envelope.actorkind, envelope.workspace) == constants
+        and envelope[5:11] == constants
+        and envelope.type == type_name
     ):
         return None
     extra = {n: v for n in _RARE if (v := getattr(envelope, n)) is not None}
@@ -120,6 +132,8 @@ def _extra(record: Record, constants: tuple[str, ...]) -> str | None:
         for name, constant in zip(_OF_SOURCE, constants, strict=True)
         if (value := getattr(envelope, name)) != constant
     }
+    if envelope.type != type_name:
+        extra["type"] = envelope.type
     if record.content_digest is not None:
         extra["contentdigest"] = record.content_digest.hex()
     return json.dumps(extra) if extra else None

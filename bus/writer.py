@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import socket
 import threading
 import time
@@ -64,7 +64,7 @@ class Writer:
         """Speak as ``actor`` (default: the user of this process), by ``clock`` in milliseconds."""
         self.actor = actor or system_actor()
         self._clock = clock or _now_ms
-        self._host = socket.gethostname()
+        self._host = _encodable(socket.gethostname())
         self._client = _client()
         self._mutex = threading.Lock()
         self.renew()
@@ -95,7 +95,7 @@ class Writer:
             type=type(event).__name__,
             time_ms=self._clock(),
             subject=event.subject,
-            actor=actor.name,
+            actor=_encodable(actor.name),
             actorkind=actor.kind,
             host=self._host,
             client=self._client,
@@ -122,12 +122,18 @@ def _check_size(event: Event, encoded: Encoded) -> None:
         raise EventTooLarge(msg)
 
 
+@lru_cache(maxsize=64)
+def _encodable(name: str) -> str:
+    """A name from outside as it fits into UTF-8: lone surrogates stand escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 @lru_cache(maxsize=1)
 def system_actor() -> Actor:
     """The user of this process as the operating system knows it."""
     try:
-        return Actor(getpass.getuser(), "os")
-    except (KeyError, OSError):
+        return Actor(pwd.getpwuid(os.getuid()).pw_name, "os")
+    except KeyError:
         return Actor(f"uid-{os.getuid()}", "os")
 
 

@@ -1,23 +1,52 @@
 """What follows from what is said: the fold, the state, analytics, blobs."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .blobs import Blobs, digest_of
 from .digest import STATE_TABLES, rows_digest, state_digest
 from .fold import FOLD_VERSION, Fold, Verdict
 from .ledger import Decide, Ledger, open_ledger
 from .state_file import StateDamaged, StateFiles, connect, create, state_failures
 
+if TYPE_CHECKING:
+    from .analytics import Analytics, View
+    from .snapshots import Snapshot, Snapshots
+
 __all__ = [
+    "Analytics",
+    "Blobs",
     "Decide",
     "FOLD_VERSION",
     "Fold",
     "Ledger",
     "STATE_TABLES",
+    "Snapshot",
+    "Snapshots",
     "StateDamaged",
     "StateFiles",
     "Verdict",
+    "View",
     "connect",
     "create",
+    "digest_of",
     "open_ledger",
     "rows_digest",
     "state_digest",
     "state_failures",
 ]
+
+_LAZY = {
+    "Analytics": "analytics",
+    "Snapshot": "snapshots",
+    "Snapshots": "snapshots",
+    "View": "analytics",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs DuckDB only when it is asked for."""
+    if name not in _LAZY:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f".{_LAZY[name]}", __name__), name)

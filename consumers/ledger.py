@@ -38,6 +38,7 @@ from mlflow_ledger.schemas import (
     TopicPartitions,
 )
 
+from .blobs import Blobs
 from .fold import Fold
 from .state_file import StateDamaged, StateFiles, connect, create, state_failures
 
@@ -67,6 +68,8 @@ class Ledger:
         self.settings = settings or Settings.read()
         self.log = SqliteLog(folder / "log.sqlite", self.settings.synchronous)
         self.files = StateFiles(folder)
+        self.blobs = Blobs(folder / "blobs")
+        self.artifact_root: str | None = None
         actor = Actor(self.settings.actor, "claimed") if self.settings.actor else None
         self._writer = Writer(actor)
         self._state: sqlite3.Connection | None = None
@@ -81,6 +84,10 @@ class Ledger:
     def ledger_id(self) -> str:
         """The ledger's id."""
         return self.log.ledger_id
+
+    def root(self) -> str:
+        """Where artifacts of new experiments go: into the ledger, unless a server says otherwise."""
+        return self.artifact_root or f"ledger-artifacts://{self.ledger_id}"
 
     def write(self, decide: Decide) -> list[Event]:
         """Say what ``decide`` decides, all or nothing; returns the events once they are accepted.
@@ -132,6 +139,19 @@ class Ledger:
             self._close_state()
             self._build(progress)
             return self._position()
+
+    def trim_changes(self, generation: str, seq: int) -> None:
+        """Forget what changed up to ``seq``, if the state still is of this generation."""
+        with self.log.lock:
+            path = self.files.current()
+            if self._state is None or path is None or path.name != generation:
+                return
+            self._state.execute("BEGIN IMMEDIATE")
+            self._state.execute("DELETE FROM changes WHERE seq <= ?", (seq,))
+            self._state.execute(
+                "INSERT OR REPLACE INTO meta VALUES ('changes_floor', ?)", (str(seq),)
+            )
+            self._state.execute("COMMIT")
 
     def exists(self) -> bool:
         """Whether anything was ever logged here."""
@@ -255,7 +275,7 @@ class Ledger:
             ledger_id=self.ledger_id,
             partitions=[TopicPartitions(topic=topic, count=1) for topic in TOPICS],
             rules=RULES,
-            artifact_root=f"ledger-artifacts://{self.ledger_id}",
+            artifact_root=self.root(),
         )
 
     def _open_state(self) -> None:

@@ -68,9 +68,10 @@ def decode(type_name: str, head: bytes, content: bytes | None = None) -> Event:
     reader = _current(event)
     try:
         values = _read(head[_HEADER_BYTES:], writer.head, reader.head)
-        if content is not None and writer.content is not None and event.content_type is not None:
+        if content is not None:
             body = _read(content[NONCE_BYTES:], writer.content, reader.content)
-            values["content"] = event.content_type.model_validate(body)
+            if event.content_type is not None:
+                values["content"] = event.content_type.model_validate(body)
         return event.model_validate(values)
     except (ValidationError, EOFError, IndexError, ValueError, TypeError) as error:
         msg = f"a {type_name} of {len(head)} bytes cannot be read: {error}"
@@ -102,6 +103,9 @@ def released_schemas() -> dict[bytes, AvroSchema]:
 
 
 def _read(data: bytes, writer: Any, reader: Any) -> dict[str, Any]:
+    if writer is None:
+        msg = "the type has no content"
+        raise DecodeError(msg)
     stream = io.BytesIO(data)
     values: Any = fastavro.schemaless_reader(stream, writer, None if writer is reader else reader)
     if stream.read(1):

@@ -10,8 +10,10 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from typing import NamedTuple
 
+from .errors import DecodeError
 from .runs import MetricModel, RunDataLoggedContent
 
 __all__ = ["MAX_FLOAT", "Point", "metric_columns", "normalised", "points"]
@@ -66,24 +68,24 @@ def points(content: RunDataLoggedContent) -> Iterator[Point]:
     """The points of a content, in the order they were logged.
 
     Raises:
-        ValueError: columns of unequal length, or an index beyond its table.
+        DecodeError: columns of unequal length, or an index beyond its table.
     """
-    keys = unpack("I", content.metric_key)
-    values = unpack("d", content.metric_value)
-    timestamps = unpack("q", content.metric_timestamp)
-    steps = unpack("q", content.metric_step)
-    models: Iterable[int] = (
-        unpack("I", content.metric_model) if content.metric_model else array("I", [0] * len(keys))
-    )
     names, named_models = content.metric_keys, (None, *content.metric_models)
     try:
+        keys = unpack("I", content.metric_key)
+        values = unpack("d", content.metric_value)
+        timestamps = unpack("q", content.metric_timestamp)
+        steps = unpack("q", content.metric_step)
+        models: Iterable[int] = (
+            unpack("I", content.metric_model) if content.metric_model else repeat(0, len(keys))
+        )
         for key, value, timestamp, step, model in zip(
             keys, values, timestamps, steps, models, strict=True
         ):
             yield Point(names[key], value, timestamp, step, named_models[model])
-    except IndexError as error:
-        msg = f"a metric column names entry {error} that its table does not hold"
-        raise ValueError(msg) from error
+    except (ValueError, IndexError) as error:
+        msg = f"metric columns do not fit together: {error}"
+        raise DecodeError(msg) from error
 
 
 def unpack(code: str, data: bytes) -> array:  # type: ignore[type-arg]  # the code decides the type

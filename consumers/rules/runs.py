@@ -120,8 +120,6 @@ def run_data_logged(context: Context, event: RunDataLogged) -> None:
             _log_model_metrics(context, event.run_id, logged)
     for tag in content.tags:
         _set_tag(context, run_no, tag)
-    if content.tags:
-        context.touch(run_no, "t", *(tag.key for tag in content.tags))
 
 
 @rule(RunTagDeleted)
@@ -210,6 +208,7 @@ def _set_lifecycle(
 
 def _set_tag(context: Context, run_no: int, tag: KeyValue) -> None:
     context.write("INSERT OR REPLACE INTO tags VALUES (?, ?, ?)", run_no, tag.key, tag.value)
+    context.touch(run_no, "t", tag.key)
     if tag.key == RUN_NAME_TAG:
         context.write("UPDATE runs SET name = ? WHERE run_no = ?", tag.value, run_no)
         context.touch(run_no, "r")

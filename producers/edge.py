@@ -1,0 +1,178 @@
+"""The plugin's edge: our errors become MLflow's, our ledger is found by its URI."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sqlite3
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    INTERNAL_ERROR,
+    INVALID_PARAMETER_VALUE,
+    TEMPORARILY_UNAVAILABLE,
+    ErrorCode,
+)
+from mlflow.tracking._tracking_service import utils as tracking_utils
+
+from mlflow_ledger.bus import SCHEME, folder_of
+from mlflow_ledger.consumers import Decide, Ledger, open_ledger
+from mlflow_ledger.schemas import (
+    ClaimCheck,
+    Event,
+    LedgerError,
+    LogUnavailable,
+    Refused,
+    SettingsError,
+)
+
+if TYPE_CHECKING:
+    from mlflow_ledger.consumers import Analytics
+
+__all__ = ["LedgerStore", "mlflow_errors", "now_ms", "whole"]
+
+C = TypeVar("C", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
+
+_CLAIM_BYTES = 256 * 1024
+_MAX_INT64 = 2**63 - 1
+
+
+class LedgerStore:
+    """What tracking store and registry store share: a ledger, writing to it and reading from it."""
+
+    _ledger: Ledger
+
+    def _use(self, store_uri: str, artifact_root: str | None = None) -> None:
+        """Use the ledger of a URI. Nothing is opened, made or locked yet."""
+        with_mlflow_errors(lambda: self._open(store_uri, artifact_root))
+
+    def _open(self, store_uri: str, artifact_root: str | None) -> None:
+        self._ledger = open_ledger(store_uri)
+        if artifact_root is not None:
+            self._ledger.artifact_root = artifact_root
+        _make_absolute(store_uri)
+
+    @property
+    def _analytics(self) -> Analytics:
+        return analytics_of(self._ledger)
+
+    def _write(self, *events: Event) -> None:
+        """Say something that does not depend on what is there."""
+        self._ledger.write(lambda _: events)
+
+    def _decide(self, decide: Decide) -> list[Event]:
+        """Say what depends on what is there; ``decide`` sees it caught up and under the lock."""
+        return self._ledger.write(decide)
+
+    def _ask(self, question: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Read the state as of now."""
+        return self._ledger.query(question)
+
+    def _travelling(self, text: str | None) -> str | ClaimCheck | None:
+        """A text as an event carries it: a large one as a claim check for a blob."""
+        if text is None or len(text) * 4 <= _CLAIM_BYTES:
+            return text
+        data = text.encode("utf-8")
+        if len(data) <= _CLAIM_BYTES:
+            return text
+        digest, size_bytes = self._ledger.blobs.put(data)
+        return ClaimCheck(digest=digest, size_bytes=size_bytes)
+
+    def _arrived(self, text: str | bytes | None) -> str | None:
+        """A text from the state; a claim check is redeemed."""
+        if isinstance(text, bytes):
+            claim = ClaimCheck.model_validate_json(text)
+            return self._ledger.blobs.get(claim.digest).decode("utf-8")
+        return text
+
+
+_analytics: dict[Ledger, Analytics] = {}
+_analytics_mutex = threading.Lock()
+
+
+def analytics_of(ledger: Ledger) -> Analytics:
+    """The one clone that all stores of a process share for a ledger."""
+    from mlflow_ledger.consumers import Analytics
+
+    with _analytics_mutex:
+        if ledger not in _analytics:
+            _analytics[ledger] = Analytics(ledger)
+        return _analytics[ledger]
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def whole(number: float | None) -> int | None:
+    """A number that MLflow lets through as the whole number it stands for."""
+    if number is None:
+        return None
+    value = int(number)
+    if abs(value) > _MAX_INT64:
+        # The words and the code of MLflow's SQL store, where the driver refuses the number.
+        raise MlflowException("Python int too large to convert to SQLite INTEGER", INTERNAL_ERROR)
+    return value
+
+
+def with_mlflow_errors(work: Callable[[], Any]) -> Any:
+    """Do something; what we refuse or cannot do becomes an ``MlflowException``.
+
+    MLflow's clients retry 5xx seven times, so only what may pass on its own gets such a code.
+    """
+    try:
+        return work()
+    except Refused as refused:
+        raise MlflowException(refused.message, ErrorCode.Value(refused.reason.value)) from refused
+    except SettingsError as error:
+        raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from error
+    except LogUnavailable as error:
+        raise MlflowException(str(error), TEMPORARILY_UNAVAILABLE) from error
+    except (LedgerError, sqlite3.Error, struct.error, OverflowError, UnicodeError) as error:
+        raise MlflowException(str(error), INTERNAL_ERROR) from error
+
+
+def mlflow_errors(store: C) -> C:
+    """Have every method that a store class adds raise MLflow's errors only."""
+    ours = [base for base in store.__mro__ if base.__module__.startswith("mlflow_ledger.")]
+    for base in ours:
+        for name, method in vars(base).items():
+            private = name.startswith("_") and not name.startswith(("_hard_", "_get_d", "_search"))
+            if inspect.isfunction(method) and not private and name not in vars(store):
+                setattr(store, name, _guarded(method))
+    return store
+
+
+def _guarded(method: F) -> F:
+    @functools.wraps(method)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        return with_mlflow_errors(lambda: method(*args, **kwargs))
+
+    return guarded  # type: ignore[return-value]  # functools.wraps keeps the signature
+
+
+def _make_absolute(store_uri: str) -> None:
+    """Let processes that are started in another folder find the same ledger.
+
+    ``mlflow run`` starts a project in the project's folder and hands it the tracking URI as it
+    stands; a relative one would name another ledger there.
+    """
+    absolute = f"{SCHEME}://{folder_of(store_uri)}"
+    if os.environ.get("MLFLOW_TRACKING_URI") == store_uri:
+        os.environ["MLFLOW_TRACKING_URI"] = absolute
+    if tracking_utils._tracking_uri == store_uri:  # noqa: SLF001  # there is no public way
+        tracking_utils._tracking_uri = absolute  # noqa: SLF001
+
+
+def first(events: Sequence[Event]) -> Event:
+    """The only event of a decision."""
+    (event,) = events
+    return event

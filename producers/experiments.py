@@ -1,0 +1,264 @@
+"""Experiments, as MLflow's tracking store has them."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from typing import Any
+
+from mlflow.entities import Experiment, ExperimentTag, LifecycleStage, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.store.entities.paged_list import PagedList
+from mlflow.store.tracking import SEARCH_MAX_RESULTS_DEFAULT, SEARCH_MAX_RESULTS_THRESHOLD
+from mlflow.utils.search_utils import SearchExperimentsUtils, SearchUtils
+from mlflow.utils.uri import append_to_uri_path, resolve_uri_if_local
+from mlflow.utils.validation import (
+    _parse_experiment_id,
+    _validate_experiment_artifact_location_length,
+    _validate_experiment_name,
+    _validate_experiment_tag,
+)
+
+from mlflow_ledger.query import (
+    ExperimentRow,
+    Filter,
+    Order,
+    experiment_by_name,
+    experiment_row,
+    find_experiments,
+)
+from mlflow_ledger.schemas import (
+    Event,
+    ExperimentCreated,
+    ExperimentCreatedContent,
+    ExperimentDeleted,
+    ExperimentPurged,
+    ExperimentRenamed,
+    ExperimentRestored,
+    ExperimentTagDeleted,
+    ExperimentTagSet,
+    ExperimentTagSetContent,
+    KeyValue,
+    Reason,
+    Refused,
+)
+
+from .edge import LedgerStore, whole
+from .entities import experiment_entity
+
+__all__ = ["DEFAULT_EXPERIMENT_ID", "Experiments", "active_experiment", "check_max_results"]
+
+DEFAULT_EXPERIMENT_ID = "0"
+_FIRST_ID = 10**17
+
+
+class Experiments(LedgerStore):
+    """Create, get, search, tag, rename, delete, restore and purge experiments."""
+
+    def create_experiment(
+        self,
+        name: str,
+        artifact_location: str | None = None,
+        tags: list[ExperimentTag] | None = None,
+    ) -> str:
+        """Create an experiment; returns its id, 18 digits that no other machine draws."""
+        _validate_experiment_name(name)
+        if artifact_location:
+            artifact_location = resolve_uri_if_local(artifact_location)
+            _validate_experiment_artifact_location_length(artifact_location)
+        for tag in tags or ():
+            _validate_experiment_tag(tag.key, tag.value)
+        experiment_id = str(_FIRST_ID + secrets.randbelow(9 * _FIRST_ID))
+        pairs = [KeyValue(key=tag.key, value=_text(tag.value)) for tag in tags or ()]
+
+        def decide(_: sqlite3.Connection) -> list[Event]:
+            event = ExperimentCreated(
+                experiment_id=experiment_id,
+                name=name,
+                artifact_location=artifact_location
+                or append_to_uri_path(self._ledger.root(), experiment_id),
+                content=ExperimentCreatedContent(tags=pairs) if pairs else None,
+            )
+            if len({pair.key for pair in pairs}) < len(pairs):
+                # The code is that of MLflow's SQL store, which takes it for a name that is taken.
+                raise Refused(
+                    Reason.EXISTS, f"Experiment(name={name}) already exists or repeats a tag", event
+                )
+            return [event]
+
+        self._decide(decide)
+        return experiment_id
+
+    def get_experiment(self, experiment_id: str | None) -> Experiment:
+        """An experiment, active or deleted; none named means the default one."""
+        number = _number(experiment_id)
+        row = self._ask(lambda db: experiment_row(db, number))
+        if row is None:
+            raise Refused(Reason.MISSING, f"No Experiment with id={number} exists")
+        return experiment_entity(row)
+
+    def get_experiment_by_name(self, experiment_name: str) -> Experiment | None:
+        """The experiment of this name, active or deleted, or None."""
+        row = self._ask(lambda db: experiment_by_name(db, experiment_name))
+        return experiment_entity(row) if row else None
+
+    def rename_experiment(self, experiment_id: str, new_name: str) -> None:
+        """Give an active experiment another name."""
+        _validate_experiment_name(new_name)
+        self._write(ExperimentRenamed(experiment_id=str(_number(experiment_id)), name=new_name))
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        """Soft-delete an experiment and its runs."""
+        self._write(ExperimentDeleted(experiment_id=str(_number(experiment_id))))
+
+    def restore_experiment(self, experiment_id: str) -> None:
+        """Restore an experiment and its runs."""
+        self._write(ExperimentRestored(experiment_id=str(_number(experiment_id))))
+
+    def _hard_delete_experiment(self, experiment_id: str) -> None:
+        """Delete a deleted experiment for good (``mlflow gc``)."""
+        self._write(ExperimentPurged(experiment_id=str(_number(experiment_id))))
+
+    def set_experiment_tag(self, experiment_id: str, tag: ExperimentTag) -> None:
+        """Set a tag of an active experiment."""
+        _validate_experiment_tag(tag.key, tag.value)
+        self._write(
+            ExperimentTagSet(
+                experiment_id=str(_number(experiment_id)),
+                tag=tag.key,
+                content=ExperimentTagSetContent(value=_text(tag.value)),
+            )
+        )
+
+    def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
+        """Delete a tag of an active experiment."""
+        self._write(ExperimentTagDeleted(experiment_id=str(_number(experiment_id)), tag=key))
+
+    def search_experiments(
+        self,
+        view_type: int = ViewType.ACTIVE_ONLY,
+        max_results: int = SEARCH_MAX_RESULTS_DEFAULT,
+        filter_string: str | None = None,
+        order_by: list[str] | None = None,
+        page_token: str | None = None,
+    ) -> PagedList[Experiment]:
+        """The experiments that match, a page of them, with the token of the next page."""
+        check_max_results(max_results)
+        filters = _filters(filter_string)
+        orders = _orders(order_by)
+        offset = whole(SearchUtils.parse_start_offset_from_page_token(page_token)) or 0
+        rows = self._ask(
+            lambda db: find_experiments(
+                db,
+                LifecycleStage.view_type_to_stages(view_type),
+                filters,
+                orders,
+                max_results + 1,
+                max(offset, 0),
+            )
+        )
+        token = None
+        if len(rows) > max_results:
+            token = SearchExperimentsUtils.create_page_token(offset + max_results)
+        return PagedList([experiment_entity(row) for row in rows[:max_results]], token)
+
+
+def active_experiment(db: sqlite3.Connection, experiment_id: str | None) -> ExperimentRow:
+    """The experiment that something is to be created in.
+
+    Raises:
+        Refused: there is none, or it is deleted.
+    """
+    number = _number(experiment_id)
+    row = experiment_row(db, number)
+    if row is None:
+        raise Refused(Reason.MISSING, f"No Experiment with id={number} exists")
+    if row.lifecycle != LifecycleStage.ACTIVE:
+        raise Refused(
+            Reason.INVALID,
+            f"The experiment {number} must be in the 'active' state. "
+            f"Current state is {row.lifecycle}.",
+        )
+    return row
+
+
+def check_max_results(max_results: int | None, *, allow_null: bool = False) -> None:
+    """MLflow's limits on the size of a page."""
+    if max_results is None and allow_null:
+        return
+    if not isinstance(max_results, int) or max_results < 1:
+        raise MlflowException(
+            f"Invalid value {max_results} for parameter 'max_results' supplied. It must be a "
+            "positive integer",
+            INVALID_PARAMETER_VALUE,
+        )
+    if max_results > SEARCH_MAX_RESULTS_THRESHOLD:
+        raise MlflowException(
+            f"Invalid value {max_results} for parameter 'max_results' supplied. It must be at "
+            f"most {SEARCH_MAX_RESULTS_THRESHOLD}",
+            INVALID_PARAMETER_VALUE,
+        )
+
+
+def _number(experiment_id: str | None) -> int:
+    return whole(_parse_experiment_id(experiment_id or DEFAULT_EXPERIMENT_ID)) or 0
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _filters(filter_string: str | None) -> list[Filter]:
+    """Parse a filter, with the checks of MLflow's SQL store."""
+    filters = []
+    for parsed in SearchExperimentsUtils.parse_search_filter(filter_string):
+        kind, key = parsed["type"], parsed["key"]
+        comparator, value = parsed["comparator"], parsed["value"]
+        if kind == "attribute":
+            value = _attribute_value(kind, key, comparator, value)
+        elif kind == "tag":
+            allowed = ("=", "!=", "LIKE", "ILIKE", "IS NULL", "IS NOT NULL")
+            _check(comparator in allowed, f"Invalid comparator for tag: {comparator}")
+        else:
+            _check(False, f"Invalid token type: {kind}")  # noqa: FBT003
+        filters.append(Filter(kind, key, comparator, value))
+    return filters
+
+
+def _attribute_value(kind: str, key: str, comparator: str, value: Any) -> Any:
+    if key == "experiment_id":
+        known = comparator in ("=", "!=", "IN", "NOT IN")
+        _check(known, f"Invalid comparator for experiment_id: {comparator}")
+        if isinstance(value, tuple):
+            return tuple(whole(_parse_experiment_id(v)) for v in value)
+        return whole(_parse_experiment_id(value))
+    if SearchExperimentsUtils.is_string_attribute(kind, key, comparator):
+        known = comparator in ("=", "!=", "LIKE", "ILIKE")
+        _check(known, f"Invalid comparator for string attribute: {comparator}")
+    if SearchExperimentsUtils.is_numeric_attribute(kind, key, comparator):
+        known = comparator in ("=", "!=", "<", "<=", ">", ">=")
+        _check(known, f"Invalid comparator for numeric attribute: {comparator}")
+        message = f"Invalid value for numeric attribute '{key}': "
+        _check(not isinstance(value, float), f"{message}{str(value)!r}")
+        try:
+            return whole(int(value))
+        except (TypeError, ValueError):
+            _check(False, f"{message}{value!r}")  # noqa: FBT003
+    return value
+
+
+def _check(holds: bool, message: str) -> None:
+    if not holds:
+        raise MlflowException.invalid_parameter_value(message)
+
+
+def _orders(order_by: list[str] | None) -> list[Order]:
+    orders = []
+    for clause in order_by or ["creation_time DESC", "experiment_id ASC"]:
+        kind, key, ascending = SearchExperimentsUtils.parse_order_by_for_search_experiments(clause)
+        _check(kind == "attribute", f"Invalid order_by entity: {kind}")
+        orders.append(Order(kind, key, ascending))
+    if not any(order.key == "experiment_id" for order in orders):
+        orders.append(Order("attribute", "experiment_id", ascending=False))
+    return orders

@@ -1,0 +1,400 @@
+"""Versions, stages and aliases of registered models, as MLflow's registry store has them."""
+
+from __future__ import annotations
+
+import sqlite3
+import urllib.parse
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
+from mlflow.entities.model_registry.model_version_stages import (
+    ALL_STAGES,
+    DEFAULT_STAGES_FOR_GET_LATEST_VERSIONS,
+    get_canonical_stage,
+)
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.store.artifact.utils.models import _parse_model_uri
+from mlflow.store.entities.paged_list import PagedList
+from mlflow.store.model_registry import (
+    SEARCH_MODEL_VERSION_MAX_RESULTS_DEFAULT,
+    SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD,
+)
+from mlflow.tracking.client import MlflowClient
+from mlflow.utils.search_utils import SearchModelVersionUtils, SearchUtils
+from mlflow.utils.validation import (
+    _REGISTERED_MODEL_ALIAS_LATEST,
+    _validate_model_alias_name,
+    _validate_model_alias_name_reserved,
+    _validate_model_name,
+    _validate_model_version,
+    _validate_model_version_tag,
+    _validate_tag_name,
+)
+
+from mlflow_ledger.query import (
+    Filter,
+    Order,
+    VersionRow,
+    alias_version,
+    find_versions,
+    latest_versions,
+    logged_model_row,
+    version_row,
+)
+from mlflow_ledger.schemas import (
+    DescriptionContent,
+    Event,
+    KeyValue,
+    ModelVersionCreated,
+    ModelVersionCreatedContent,
+    ModelVersionDeleted,
+    ModelVersionEvent,
+    ModelVersionStageChanged,
+    ModelVersionTagDeleted,
+    ModelVersionTagSet,
+    ModelVersionUpdated,
+    Reason,
+    Refused,
+    RegisteredModelAliasSet,
+    TagContent,
+)
+
+from .edge import whole
+from .registered_models import RegisteredModels, asks_for_prompts, existing_model
+from .registry_entities import version_entity
+
+__all__ = ["ModelVersions"]
+
+
+class ModelVersions(RegisteredModels):
+    """Create, get, search, tag, promote, alias and delete versions."""
+
+    def create_model_version(
+        self,
+        name: str,
+        source: str,
+        run_id: str | None = None,
+        tags: list[ModelVersionTag] | None = None,
+        run_link: str | None = None,
+        description: str | None = None,
+        local_model_path: str | None = None,
+        model_id: str | None = None,
+    ) -> ModelVersion:
+        """Create the next version of a registered model."""
+        _validate_model_name(name)
+        for tag in tags or ():
+            _validate_model_version_tag(tag.key, tag.value)
+        location, source_run_id, source_model_id = self._origin(source)
+        run_id = run_id or source_run_id
+        if not run_id and model_id:
+            run_id = self._run_of(model_id)
+        unique = {tag.key: tag.value for tag in tags or ()}
+        version_uid = str(uuid.uuid4())
+
+        def say(uid: str) -> ModelVersionCreated:
+            return ModelVersionCreated(
+                model_uid=uid,
+                name=name,
+                version_uid=version_uid,
+                run_id=run_id,
+                model_id=model_id or source_model_id,
+                content=ModelVersionCreatedContent(
+                    source=source,
+                    storage_location=location,
+                    run_link=run_link,
+                    description=self._travelling(description),
+                    tags=[KeyValue(key=key, value=_text(value)) for key, value in unique.items()],
+                ),
+            )
+
+        self._about(name, say)
+        return self._entity(lambda db: _version_of_uid(db, version_uid))
+
+    def get_model_version(self, name: str, version: str | int) -> ModelVersion:
+        """One version with its aliases."""
+        _validate_model_name(name)
+        number = _validate_model_version(version)
+        return self._entity(lambda db: _existing(db, name, number))
+
+    def update_model_version(
+        self, name: str, version: str | int, description: str | None = None
+    ) -> ModelVersion:
+        """Give a version another description, or none."""
+        text = DescriptionContent(description=self._travelling(description))
+        self._about_version(name, version, ModelVersionUpdated, content=text)
+        return self.get_model_version(name, version)
+
+    def transition_model_version_stage(
+        self, name: str, version: str | int, stage: str, archive_existing_versions: bool
+    ) -> ModelVersion:
+        """Move a version to a stage; where asked, archive the others that stand there."""
+        canonical = get_canonical_stage(stage)
+        if archive_existing_versions and canonical not in DEFAULT_STAGES_FOR_GET_LATEST_VERSIONS:
+            raise MlflowException(
+                "Model version transition cannot archive existing model versions "
+                f"because '{stage}' is not an Active stage. Valid stages are "
+                f"{DEFAULT_STAGES_FOR_GET_LATEST_VERSIONS}"
+            )
+        self._about_version(
+            name,
+            version,
+            ModelVersionStageChanged,
+            stage=canonical,
+            archive_existing=bool(archive_existing_versions),
+        )
+        return self.get_model_version(name, version)
+
+    def delete_model_version(self, name: str, version: str | int) -> None:
+        """Delete a version; its number stays taken."""
+        self._about_version(name, version, ModelVersionDeleted)
+
+    def set_model_version_tag(self, name: str, version: str | int, tag: ModelVersionTag) -> None:
+        """Set a tag of a version."""
+        _validate_model_name(name)
+        _validate_model_version(version)
+        _validate_model_version_tag(tag.key, tag.value)
+        self._about_version(
+            name,
+            version,
+            ModelVersionTagSet,
+            tag=tag.key,
+            content=TagContent(value=_text(tag.value)),
+        )
+
+    def delete_model_version_tag(self, name: str, version: str | int, key: str) -> None:
+        """Delete a tag of a version, if it is there."""
+        _validate_model_name(name)
+        _validate_model_version(version)
+        _validate_tag_name(key)
+        self._about_version(name, version, ModelVersionTagDeleted, tag=key)
+
+    def set_registered_model_alias(self, name: str, alias: str, version: str | int) -> None:
+        """Let an alias name a version."""
+        _validate_model_name(name)
+        _validate_model_alias_name(alias)
+        _validate_model_alias_name_reserved(alias)
+        self._about_version(name, version, RegisteredModelAliasSet, alias=alias)
+
+    def get_model_version_by_alias(self, name: str, alias: str) -> ModelVersion:
+        """The version that an alias names; ``latest`` is the one with the highest number."""
+        _validate_model_name(name)
+        _validate_model_alias_name(alias)
+        if alias.lower() == _REGISTERED_MODEL_ALIAS_LATEST:
+            versions = self.get_latest_versions(name)
+            if not versions:
+                raise Refused(Reason.MISSING, f"Latest version not found for model {name}.")
+            return max(versions, key=lambda version: int(version.version))
+
+        def question(db: sqlite3.Connection) -> VersionRow:
+            existing_model(db, name)
+            number = alias_version(db, name, alias)
+            if number is None:
+                raise Refused(Reason.INVALID, f"Registered model alias {alias} not found.")
+            return _existing(db, name, number)
+
+        return self._entity(question)
+
+    def get_latest_versions(
+        self, name: str, stages: list[str] | None = None
+    ) -> list[ModelVersion]:
+        """The latest version of each stage, or of the stages asked for."""
+        _validate_model_name(name)
+
+        def question(db: sqlite3.Connection) -> list[VersionRow]:
+            return latest_versions(db, existing_model(db, name).model_no)
+
+        rows = self._ask(question)
+        wanted = {get_canonical_stage(stage) for stage in stages or ALL_STAGES}
+        return [version_entity(row, self._arrived) for row in rows if row.stage in wanted]
+
+    def get_model_version_download_uri(self, name: str, version: str | int) -> str:
+        """Where the model of a version lies."""
+        _validate_model_name(name)
+        number = _validate_model_version(version)
+        row = self._ask(lambda db: _existing(db, name, number))
+        return str(row.storage_location or row.source)
+
+    def search_model_versions(
+        self,
+        filter_string: str | None = None,
+        max_results: int = SEARCH_MODEL_VERSION_MAX_RESULTS_DEFAULT,
+        order_by: list[str] | None = None,
+        page_token: str | None = None,
+    ) -> PagedList[ModelVersion]:
+        """A page of the versions that match, with the token of the next page."""
+        _check_page(max_results)
+        parsed = SearchModelVersionUtils.parse_search_filter(filter_string)
+        filters = [_filter(comparison) for comparison in parsed]
+        orders = _orders(
+            order_by or ["last_updated_timestamp DESC", "name ASC", "version_number DESC"]
+        )
+        offset = whole(SearchUtils.parse_start_offset_from_page_token(page_token)) or 0
+        rows = self._ask(
+            lambda db: find_versions(
+                db, filters, orders, max_results + 1, max(offset, 0),
+                prompts=asks_for_prompts(filters),
+            )  # fmt: skip
+        )
+        token = None
+        if len(rows) == max_results + 1:
+            token = SearchUtils.create_page_token(offset + max_results)
+        found = [version_entity(row, self._arrived, aliases=False) for row in rows[:max_results]]
+        return PagedList(found, token)
+
+    def _origin(self, source: str) -> tuple[str, str | None, str | None]:
+        """Where a source's bytes lie, and the run and logged model it names, if it does."""
+        if urllib.parse.urlparse(source).scheme != "models":
+            return source, None, None
+        parsed = _parse_model_uri(source)
+        try:
+            if parsed.model_id is not None:
+                location, run_id = self._logged_model(parsed.model_id)
+                return location, run_id, parsed.model_id
+            return (
+                self.get_model_version_download_uri(parsed.name, parsed.version), None, None,
+            )  # fmt: skip
+        except Exception as error:
+            raise MlflowException(
+                f"Unable to fetch model from model URI source artifact location '{source}'."
+                f"Error: {error}"
+            ) from error
+
+    def _logged_model(self, model_id: str) -> tuple[str, str | None]:
+        """Location and run of a logged model: of this ledger, else of the tracking store in use."""
+        row = self._ask(lambda db: logged_model_row(db, model_id))
+        if row is not None and row.lifecycle != "deleted":
+            return row.artifact_location, row.source_run_id
+        model = MlflowClient().get_logged_model(model_id)
+        return model.artifact_location, model.source_run_id
+
+    def _run_of(self, model_id: str) -> str | None:
+        return self._logged_model(model_id)[1]
+
+    def _entity(self, question: Callable[[sqlite3.Connection], VersionRow]) -> ModelVersion:
+        return version_entity(self._ask(question), self._arrived)
+
+    def _about_version(
+        self, name: str, version: str | int, kind: type[ModelVersionEvent], **fields: Any
+    ) -> None:
+        """Say something about a version, by its uid."""
+        _validate_model_name(name)
+        number = _validate_model_version(version)
+
+        def decide(db: sqlite3.Connection) -> list[Event]:
+            row = version_row(db, name, number)
+            if row is None:
+                unknown = kind(model_uid="", name=name, version_uid="", version=number, **fields)
+                raise Refused(
+                    Reason.MISSING,
+                    f"Model Version (name={name}, version={number}) not found",
+                    unknown,
+                )
+            uid = _model_uid(db, row.model_no)
+            return [
+                kind(model_uid=uid, name=name, version_uid=row.uid, version=number, **fields)
+            ]
+
+        self._decide(decide)
+
+def _existing(db: sqlite3.Connection, name: str, number: int) -> VersionRow:
+    row = version_row(db, name, number)
+    if row is None:
+        raise Refused(Reason.MISSING, f"Model Version (name={name}, version={number}) not found")
+    return row
+
+
+def _version_of_uid(db: sqlite3.Connection, uid: str) -> VersionRow:
+    name, number = db.execute(
+        "SELECT name, version FROM model_versions v JOIN registered_models USING (model_no) "
+        "WHERE v.uid = ?",
+        (uid,),
+    ).fetchone()
+    return _existing(db, name, number)
+
+
+def _model_uid(db: sqlite3.Connection, model_no: int) -> str:
+    (uid,) = db.execute(
+        "SELECT uid FROM registered_models WHERE model_no = ?", (model_no,)
+    ).fetchone()
+    return str(uid)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _check_page(max_results: int) -> None:
+    if not isinstance(max_results, int) or max_results < 1:
+        raise MlflowException(
+            "Invalid value for max_results. It must be a positive integer,"
+            f" but got {max_results}",
+            INVALID_PARAMETER_VALUE,
+        )
+    if max_results > SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD:
+        raise MlflowException(
+            "Invalid value for request parameter max_results. It must be at most "
+            f"{SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD}, but got value {max_results}",
+            INVALID_PARAMETER_VALUE,
+        )
+
+
+def _filter(parsed: dict[str, Any]) -> Filter:
+    kind, key = parsed["type"], parsed["key"]
+    comparator, value = parsed["comparator"], parsed["value"]
+    if kind == "tag":
+        if comparator not in ("=", "!=", "LIKE", "ILIKE"):
+            raise MlflowException.invalid_parameter_value(
+                f"Invalid comparator for tag: {comparator}"
+            )
+        return Filter(kind, key, comparator, value)
+    if kind != "attribute":
+        raise MlflowException(f"Invalid token type: {kind}", INVALID_PARAMETER_VALUE)
+    if key not in SearchModelVersionUtils.VALID_SEARCH_ATTRIBUTE_KEYS:
+        raise MlflowException(f"Invalid attribute name: {key}", INVALID_PARAMETER_VALUE)
+    if key in SearchModelVersionUtils.NUMERIC_ATTRIBUTES:
+        return Filter(kind, key, comparator, _numeric(key, comparator, value))
+    known = SearchModelVersionUtils.VALID_STRING_ATTRIBUTE_COMPARATORS
+    if comparator not in known or (
+        comparator in ("IN", "NOT IN") and key not in ("run_id", "name")
+    ):
+        raise MlflowException(
+            f"Invalid comparator for attribute: {comparator}", INVALID_PARAMETER_VALUE
+        )
+    return Filter(kind, key, comparator, value)
+
+
+def _numeric(key: str, comparator: str, value: Any) -> int | None:
+    if comparator not in SearchModelVersionUtils.VALID_NUMERIC_ATTRIBUTE_COMPARATORS:
+        raise MlflowException(
+            f"Invalid comparator for attribute {key}: {comparator}", INVALID_PARAMETER_VALUE
+        )
+    try:
+        if isinstance(value, float):
+            raise TypeError
+        return whole(int(value))
+    except (TypeError, ValueError):
+        raise MlflowException.invalid_parameter_value(
+            f"Invalid value for numeric attribute '{key}': {value!r}"
+        ) from None
+
+
+def _orders(order_by: list[str]) -> list[Order]:
+    orders: list[Order] = []
+    for clause in order_by:
+        _, key, ascending = SearchModelVersionUtils.parse_order_by_for_search_model_versions(clause)
+        if key not in SearchModelVersionUtils.VALID_ORDER_BY_ATTRIBUTE_KEYS:
+            raise MlflowException(
+                f"Invalid order by key '{key}' specified. Valid keys are "
+                f"{SearchModelVersionUtils.VALID_ORDER_BY_ATTRIBUTE_KEYS}",
+                INVALID_PARAMETER_VALUE,
+            )
+        if any(order.key == key for order in orders):
+            raise MlflowException(f"`order_by` contains duplicate fields: {order_by}")
+        orders.append(Order("attribute", key, ascending))
+    for key, ascending in (("name", True), ("version_number", False)):
+        if not any(order.key == key for order in orders):
+            orders.append(Order("attribute", key, ascending))
+    return orders

@@ -1,0 +1,35 @@
+"""The entry points: functions that MLflow calls with keywords to get a store or a repository."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .artifact_repository import LedgerArtifactRepository
+    from .registry_store import LedgerRegistryStore
+    from .tracking_store import LedgerTrackingStore
+
+__all__ = ["artifact_repository", "registry_store", "tracking_store"]
+
+
+def tracking_store(store_uri: str, artifact_uri: str | None = None) -> LedgerTrackingStore:
+    """MLflow's tracking store on the ledger of a URI."""
+    from .tracking_store import LedgerTrackingStore
+
+    return LedgerTrackingStore(store_uri=store_uri, artifact_uri=artifact_uri)
+
+
+def registry_store(store_uri: str, tracking_uri: str | None = None) -> LedgerRegistryStore:
+    """MLflow's model registry on the ledger of a URI."""
+    from .registry_store import LedgerRegistryStore
+
+    return LedgerRegistryStore(store_uri=store_uri, tracking_uri=tracking_uri)
+
+
+def artifact_repository(
+    artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
+) -> LedgerArtifactRepository:
+    """MLflow's artifact repository for a ``ledger-artifacts`` URI."""
+    from .artifact_repository import LedgerArtifactRepository
+
+    return LedgerArtifactRepository(artifact_uri, tracking_uri, registry_uri)

@@ -1,0 +1,190 @@
+"""Metrics, params and tags of runs, as MLflow's tracking store logs them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.models import Model
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_MODELS, MLFLOW_RUN_NAME
+from mlflow.utils.validation import (
+    _validate_batch_log_data,
+    _validate_batch_log_limits,
+    _validate_metric,
+    _validate_param,
+    _validate_param_keys_unique,
+    _validate_run_id,
+    _validate_tag,
+)
+
+from mlflow_ledger.schemas import (
+    Event,
+    KeyValue,
+    MetricModel,
+    Point,
+    Reason,
+    Refused,
+    RunDataLogged,
+    RunDataLoggedContent,
+    RunTagDeleted,
+    metric_columns,
+)
+
+from .edge import LedgerStore, whole
+from .runs import active_run
+
+__all__ = ["RunDataLogging"]
+
+_PART_BYTES = 384 * 1024
+
+
+class RunDataLogging(LedgerStore):
+    """Log metrics, params and tags: one event a call, unless it would be too large for one."""
+
+    def log_metric(self, run_id: str, metric: Metric) -> None:
+        """Log one value of one metric."""
+        _validate_metric(metric.key, metric.value, metric.timestamp, metric.step)
+        self._log(run_id, [RunDataLogged(run_id=run_id, content=_metrics([_point(metric)]))])
+
+    def log_param(self, run_id: str, param: Param) -> None:
+        """Log a param; the same value again is welcome, another is refused."""
+        param = _validate_param(param.key, param.value)
+        value = "" if param.value is None else str(param.value)
+        event = RunDataLogged(
+            run_id=run_id,
+            content=RunDataLoggedContent(params=[KeyValue(key=param.key, value=value)]),
+        )
+
+        def decide(db: sqlite3.Connection) -> list[Event]:
+            run = active_run(db, run_id, event)
+            old = db.execute(
+                "SELECT value FROM params WHERE run_no = ? AND key = ?", (run.run_no, param.key)
+            ).fetchone()
+            if old is not None and old[0] != value:
+                raise Refused(
+                    Reason.INVALID,
+                    f"Changing param values is not allowed. Param with key='{param.key}' was "
+                    f"already logged with value='{old[0]}' for run ID='{run_id}'. Attempted "
+                    f"logging new value '{value}'.",
+                    event,
+                )
+            return [] if old is not None else [event]
+
+        self._decide(decide)
+
+    def set_tag(self, run_id: str, tag: RunTag) -> None:
+        """Set a tag; ``mlflow.runName`` also names the run, unless it is empty."""
+        tag = _validate_tag(tag.key, tag.value)
+        tags = _tags([tag])
+        self._log(run_id, [RunDataLogged(run_id=run_id, content=RunDataLoggedContent(tags=tags))])
+
+    def delete_tag(self, run_id: str, key: str) -> None:
+        """Delete a tag that is there."""
+        event = RunTagDeleted(run_id=run_id, tag=key)
+        self._log(run_id, [event])
+
+    def log_batch(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric],
+        params: Sequence[Param],
+        tags: Sequence[RunTag],
+    ) -> None:
+        """Log many at once, all or nothing, validated once."""
+        _validate_run_id(run_id)
+        metrics, params, tags = _validate_batch_log_data(metrics, params, tags)
+        _validate_batch_log_limits(metrics, params, tags)
+        _validate_param_keys_unique(params)
+        content = RunDataLoggedContent.model_construct(
+            **_columns(metrics),
+            params=[KeyValue(key=p.key, value="" if p.value is None else str(p.value)) for p in params],
+            tags=_tags(tags),
+        )
+        events = [RunDataLogged(run_id=run_id, content=part) for part in _parts(content)]
+        self._log(run_id, events)
+
+    def record_logged_model(self, run_id: str, mlflow_model: Model) -> None:
+        """Add a model to the tag that lists the models of a run (MLflow 2's way)."""
+        if not isinstance(mlflow_model, Model):
+            msg = (
+                "Argument 'mlflow_model' should be mlflow.models.Model, got "
+                f"'{type(mlflow_model)}'"
+            )
+            raise TypeError(msg)
+
+        def decide(db: sqlite3.Connection) -> list[Event]:
+            run = active_run(db, run_id)
+            old = db.execute(
+                "SELECT value FROM tags WHERE run_no = ? AND key = ?",
+                (run.run_no, MLFLOW_LOGGED_MODELS),
+            ).fetchone()
+            listed = [*(json.loads(old[0]) if old else ()), mlflow_model.get_tags_dict()]
+            tag = _validate_tag(MLFLOW_LOGGED_MODELS, json.dumps(listed))
+            return [RunDataLogged(run_id=run_id, content=RunDataLoggedContent(tags=_tags([tag])))]
+
+        self._decide(decide)
+
+    def _log(self, run_id: str, events: Sequence[Event]) -> None:
+        def decide(db: sqlite3.Connection) -> Sequence[Event]:
+            active_run(db, run_id, events[0] if events else None)
+            return events
+
+        self._decide(decide)
+
+
+def _point(metric: Metric) -> Point:
+    model = None
+    if metric.model_id is not None:
+        model = MetricModel(
+            model_id=metric.model_id,
+            dataset_name=metric.dataset_name,
+            dataset_digest=metric.dataset_digest,
+        )
+    return Point(
+        metric.key, float(metric.value), whole(metric.timestamp) or 0, whole(metric.step) or 0, model
+    )
+
+
+def _metrics(logged: Sequence[Point]) -> RunDataLoggedContent:
+    return RunDataLoggedContent.model_construct(**metric_columns(logged))
+
+
+def _columns(metrics: Sequence[Metric]) -> dict[str, object]:
+    return metric_columns([_point(metric) for metric in metrics])
+
+
+def _tags(tags: Sequence[RunTag]) -> list[KeyValue]:
+    """Tags as an event carries them; an empty run name changes nothing, as in MLflow."""
+    return [
+        KeyValue(key=tag.key, value=None if tag.value is None else str(tag.value))
+        for tag in tags
+        if tag.key != MLFLOW_RUN_NAME or tag.value
+    ]
+
+
+def _parts(content: RunDataLoggedContent) -> Iterator[RunDataLoggedContent]:
+    """A batch in parts that an event can carry, in order: params, metrics, then tags.
+
+    MLflow's limits keep metrics far below the size of one event; params and tags are not.
+    """
+    pairs = [(pair, "params") for pair in content.params] + [(pair, "tags") for pair in content.tags]
+    size_bytes = sum(_size_bytes(pair) for pair, _ in pairs)
+    if size_bytes <= _PART_BYTES:
+        yield content
+        return
+    yield content.model_copy(update={"params": [], "tags": []})
+    part: dict[str, list[KeyValue]] = {"params": [], "tags": []}
+    filled = 0
+    for pair, kind in pairs:
+        if filled + _size_bytes(pair) > _PART_BYTES:
+            yield RunDataLoggedContent(**part)
+            part, filled = {"params": [], "tags": []}, 0
+        part[kind].append(pair)
+        filled += _size_bytes(pair)
+    yield RunDataLoggedContent(**part)
+
+
+def _size_bytes(pair: KeyValue) -> int:
+    return len(pair.key.encode("utf-8", "replace")) + len((pair.value or "").encode("utf-8", "replace"))

@@ -1,0 +1,191 @@
+"""Webhooks as MLflow's registry store keeps them; secrets are encrypted before they are said."""
+
+from __future__ import annotations
+
+import os
+import uuid
+
+from cryptography.fernet import Fernet, InvalidToken
+from mlflow.entities.webhook import (
+    Webhook,
+    WebhookAction,
+    WebhookEntity,
+    WebhookEvent,
+    WebhookStatus,
+)
+from mlflow.environment_variables import MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.store.entities.paged_list import PagedList
+from mlflow.utils.search_utils import SearchUtils
+from mlflow.utils.validation import (
+    _validate_webhook_events,
+    _validate_webhook_name,
+    _validate_webhook_url,
+)
+
+from mlflow_ledger.query import WebhookRow, webhook_row, webhook_rows
+from mlflow_ledger.schemas import (
+    Reason,
+    Refused,
+    SettingsError,
+    WebhookContent,
+    WebhookCreated,
+    WebhookDeleted,
+    WebhookUpdated,
+)
+
+from .edge import LedgerStore, whole
+
+__all__ = ["Webhooks"]
+
+_DEFAULT_PAGE = 100
+_LARGEST_PAGE = 1000
+
+
+class Webhooks(LedgerStore):
+    """Create, get, list, update and delete webhooks."""
+
+    def create_webhook(
+        self,
+        name: str,
+        url: str,
+        events: list[WebhookEvent],
+        description: str | None = None,
+        secret: str | None = None,
+        status: WebhookStatus | None = None,
+    ) -> Webhook:
+        """Create a webhook, active unless another status is given."""
+        _validate_webhook_name(name)
+        _validate_webhook_url(url)
+        _validate_webhook_events(events)
+        webhook_id = str(uuid.uuid4())
+        self._write(
+            WebhookCreated(
+                webhook_id=webhook_id,
+                status=(status or WebhookStatus.ACTIVE).value,
+                actions=_actions(events),
+                content=WebhookContent(
+                    name=name, url=url, description=description, secret=self._encrypted(secret)
+                ),
+            )
+        )
+        return self.get_webhook(webhook_id)
+
+    def get_webhook(self, webhook_id: str) -> Webhook:
+        """A webhook, with its secret."""
+        row = self._ask(lambda db: webhook_row(db, webhook_id))
+        if row is None:
+            raise Refused(Reason.MISSING, f"Webhook with ID {webhook_id} not found.")
+        return self._webhook(row)
+
+    def list_webhooks(
+        self, max_results: int | None = None, page_token: str | None = None
+    ) -> PagedList[Webhook]:
+        """A page of webhooks, newest first."""
+        return self._page(None, max_results, page_token)
+
+    def list_webhooks_by_event(
+        self, event: WebhookEvent, max_results: int | None = None, page_token: str | None = None
+    ) -> PagedList[Webhook]:
+        """A page of the webhooks that listen for an event, newest first."""
+        return self._page(_actions([event])[0], max_results, page_token)
+
+    def update_webhook(
+        self,
+        webhook_id: str,
+        name: str | None = None,
+        description: str | None = None,
+        url: str | None = None,
+        events: list[WebhookEvent] | None = None,
+        secret: str | None = None,
+        status: WebhookStatus | None = None,
+    ) -> Webhook:
+        """Change what is given."""
+        self.get_webhook(webhook_id)
+        if name is not None:
+            _validate_webhook_name(name)
+        if url is not None:
+            _validate_webhook_url(url)
+        if events is not None:
+            _validate_webhook_events(events)
+        self._write(
+            WebhookUpdated(
+                webhook_id=webhook_id,
+                status=None if status is None else status.value,
+                actions=None if events is None else _actions(events),
+                content=WebhookContent(
+                    name=name, url=url, description=description, secret=self._encrypted(secret)
+                ),
+            )
+        )
+        return self.get_webhook(webhook_id)
+
+    def delete_webhook(self, webhook_id: str) -> None:
+        """Delete a webhook."""
+        self._write(WebhookDeleted(webhook_id=webhook_id))
+
+    def _page(
+        self, action: str | None, max_results: int | None, page_token: str | None
+    ) -> PagedList[Webhook]:
+        size = max_results or _DEFAULT_PAGE
+        if size < 1 or size > _LARGEST_PAGE:
+            raise MlflowException(
+                "max_results must be between 1 and 1000.", INVALID_PARAMETER_VALUE
+            )
+        offset = whole(SearchUtils.parse_start_offset_from_page_token(page_token)) or 0
+        rows = self._ask(lambda db: webhook_rows(db, size + 1, max(offset, 0), action))
+        token = SearchUtils.create_page_token(offset + size) if len(rows) > size else None
+        return PagedList([self._webhook(row) for row in rows[:size]], token)
+
+    def _webhook(self, row: WebhookRow) -> Webhook:
+        return Webhook(
+            webhook_id=row.webhook_id,
+            name=row.name or "",
+            url=row.url or "",
+            events=[_event(action) for action in row.actions],
+            creation_timestamp=row.created_ms,
+            last_updated_timestamp=row.updated_ms,
+            description=row.description,
+            status=WebhookStatus(row.status),
+            secret=self._decrypted(row.secret),
+            workspace="default",
+        )
+
+    def _encrypted(self, secret: str | None) -> str | None:
+        return None if secret is None else self._cipher().encrypt(secret.encode()).decode()
+
+    def _decrypted(self, secret: str | None) -> str | None:
+        if secret is None:
+            return None
+        try:
+            return self._cipher().decrypt(secret.encode()).decode()
+        except InvalidToken as error:
+            msg = (
+                "the secret of a webhook was encrypted with another key; set "
+                f"{MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY.name} to the one it was created with"
+            )
+            raise SettingsError(msg) from error
+
+    def _cipher(self) -> Fernet:
+        """The cipher of MLflow's key; without one, of a key beside the log that only we read."""
+        key = MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY.get()
+        if key:
+            return Fernet(key)
+        path = self._ledger.folder / "webhooks.key"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return Fernet(path.read_bytes())
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(Fernet.generate_key())
+        return Fernet(path.read_bytes())
+
+
+def _actions(events: list[WebhookEvent]) -> list[str]:
+    return [f"{event.entity.value}.{event.action.value}" for event in events]
+
+
+def _event(action: str) -> WebhookEvent:
+    entity, _, verb = action.rpartition(".")
+    return WebhookEvent(entity=WebhookEntity(entity), action=WebhookAction(verb))

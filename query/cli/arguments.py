@@ -1,0 +1,118 @@
+"""What commands are given: a ledger's URI, a moment, an entity; each checked when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from mlflow_ledger.consumers import Ledger
+
+__all__ = ["ENTITY", "MOMENT", "as_json", "ledger_at", "limit", "since", "uri"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+if TYPE_CHECKING:
+    _Text = click.ParamType[str]
+else:
+    _Text = click.ParamType  # generic in newer versions of click only
+
+
+class _Checked(_Text):
+    """A text whose form is checked; a wrong one is a mistake in the command line."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the form, give the text on as it is."""
+        from mlflow_ledger.schemas import SettingsError
+
+        try:
+            self.check(value)
+        except SettingsError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+    def check(self, text: str) -> None:
+        """Raise SettingsError where the text makes no sense."""
+        raise NotImplementedError
+
+
+class _Uri(_Checked):
+    name = "uri"
+
+    def check(self, text: str) -> None:
+        from mlflow_ledger.bus import folder_of
+
+        folder_of(text)
+
+
+class _Moment(_Checked):
+    name = "moment"
+
+    def check(self, text: str) -> None:
+        from mlflow_ledger.query.moment import parse_moment
+
+        parse_moment(text)
+
+
+class _Entity(_Checked):
+    name = "entity"
+
+    def check(self, text: str) -> None:
+        from mlflow_ledger.query.address import Address
+
+        Address.parse(text)
+
+
+ENTITY = _Entity()
+MOMENT = _Moment()
+
+
+def uri(command: F) -> F:
+    """The argument that names the ledger."""
+    return click.argument("uri", metavar="URI", type=_Uri())(command)
+
+
+def since(command: F) -> F:
+    """The option to begin at a moment."""
+    return click.option(
+        "--since",
+        type=MOMENT,
+        metavar="TIME|POSITION",
+        help="Begin with what was appended at this time (RFC 3339, with Z or an offset) or later, "
+        "or at this position.",
+    )(command)
+
+
+def limit(command: F) -> F:
+    """The option to stop after some rows."""
+    return click.option(
+        "--limit", type=click.IntRange(min=1), metavar="N", help="Stop after this many."
+    )(command)
+
+
+def as_json(what: str) -> Callable[[F], F]:
+    """The option to answer in JSON."""
+    return click.option("--json", "as_json", is_flag=True, help=f"Answer in JSON: {what}.")
+
+
+def ledger_at(uri: str) -> Ledger:
+    """The ledger of a URI; where there is none, nothing is made.
+
+    Raises:
+        LogMissing: there is no ledger in that folder.
+    """
+    from mlflow_ledger.bus import folder_of
+    from mlflow_ledger.consumers import open_ledger
+    from mlflow_ledger.schemas import LogMissing
+
+    folder = folder_of(uri)
+    if not (folder / "log.sqlite").is_file():
+        msg = (
+            f"there is no ledger in {folder}. Check the URI; a ledger comes into being when "
+            f"something is logged to it, for instance by: MLFLOW_TRACKING_URI={uri} python train.py"
+        )
+        raise LogMissing(msg)
+    return open_ledger(uri)

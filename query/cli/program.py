@@ -1,0 +1,81 @@
+"""The program: its commands, and what it does with errors.
+
+Nothing here imports more than click: what a command needs, it imports when it runs, so that help
+and mistakes in the command line are answered at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from .audit import audit
+from .lineage import lineage
+from .log import log
+from .rebuild import rebuild
+from .sql import sql
+from .stats import stats
+from .verify import verify
+
+__all__ = ["main", "program"]
+
+
+class Program(click.Group):
+    """Tells errors raised on purpose in words: status 1; a mistaken command line: status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; whoever reads our output may stop reading at any time."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _abandon_output()
+            ctx.exit(0)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except OSError as error:
+            raise click.ClickException(str(error)) from error
+        except Exception as error:
+            from mlflow_ledger.schemas import LedgerError
+
+            if isinstance(error, LedgerError):
+                raise click.ClickException(str(error)) from error
+            raise
+        return result
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Example:
+  mlflow-ledger audit ledger:./store models:/wine/2
+
+URI is what MLFLOW_TRACKING_URI says: ledger:./store or ledger:///data/store. Status 1 means that
+something went wrong, or does not hold; status 2 that the command line makes no sense.""",
+)
+@click.version_option(version("mlflow-ledger"), prog_name="mlflow-ledger")
+def program() -> None:
+    """Ask an MLflow ledger what happened, who did it, and whether it still holds."""
+
+
+def main() -> None:
+    """Run the program: the entry point of ``mlflow-ledger``."""
+    program(prog_name="mlflow-ledger")
+
+
+def _abandon_output() -> None:
+    """Let what is still unwritten go nowhere, so that the interpreter's end does not fail on it."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+for _command in (log, audit, lineage, sql, verify, rebuild, stats):
+    program.add_command(_command)

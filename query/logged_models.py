@@ -1,0 +1,216 @@
+"""Reading and searching logged models in the keyed state."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from .conditions import Filter, Sql, compare, ilike_sqlite
+
+__all__ = [
+    "LoggedModelRow",
+    "ModelDataset",
+    "ModelOrder",
+    "deleted_logged_models",
+    "find_logged_models",
+    "logged_model_row",
+    "model_attribute",
+]
+
+_STATUS_CODES = {"UNSPECIFIED": 0, "PENDING": 1, "READY": 2, "FAILED": 3}
+_ATTRIBUTES = {
+    "model_id": "model_id", "experiment_id": "experiment_id", "name": "name",
+    "artifact_location": "artifact_location", "creation_timestamp_ms": "created_ms",
+    "last_updated_timestamp_ms": "updated_ms", "status": "status_code",
+    "model_type": "model_type", "source_run_id": "source_run_id", "lifecycle_stage": "lifecycle",
+    "status_message": "NULL",
+}  # fmt: skip
+
+
+class LoggedModelRow(NamedTuple):
+    """A logged model with what hangs on it; times in milliseconds."""
+
+    number: int
+    model_id: str
+    experiment_id: int
+    name: str
+    artifact_location: str
+    created_ms: int
+    updated_ms: int
+    status: str
+    model_type: str | None
+    source_run_id: str | None
+    lifecycle: str
+    params: list[tuple[str, str]]
+    tags: list[tuple[str, str | None]]
+    metrics: list[tuple[str, float, int, int, str, str | None, str | None]]
+
+
+class ModelDataset(NamedTuple):
+    """A data set that metrics of a model are restricted to; the digest may be left open."""
+
+    name: str
+    digest: str | None = None
+
+
+class ModelOrder(NamedTuple):
+    """One sort key: an attribute, or ``metrics.<key>`` measured on a data set."""
+
+    field: str
+    ascending: bool
+    dataset: tuple[str | None, str | None] = (None, None)
+
+
+_SELECT = (
+    "SELECT logged_model_no, model_id, experiment_id, name, artifact_location, created_ms, "
+    "updated_ms, status, model_type, source_run_id, lifecycle FROM models m"
+)
+_WITH = (
+    "WITH models AS (SELECT *, CASE status WHEN 'PENDING' THEN 1 WHEN 'READY' THEN 2 "
+    "WHEN 'FAILED' THEN 3 ELSE 0 END AS status_code FROM logged_models) "
+)
+
+
+def logged_model_row(db: sqlite3.Connection, model_id: str) -> LoggedModelRow | None:
+    """One logged model, deleted or not, or None."""
+    rows = db.execute(f"{_WITH}{_SELECT} WHERE model_id = ?", (model_id,)).fetchall()
+    return next(_whole(db, rows), None)
+
+
+def deleted_logged_models(db: sqlite3.Connection, before_ms: int) -> list[str]:
+    """The ids of logged models that were soft-deleted at or before a moment."""
+    return [
+        model_id
+        for (model_id,) in db.execute(
+            "SELECT model_id FROM logged_models WHERE lifecycle = 'deleted' AND updated_ms <= ? "
+            "ORDER BY logged_model_no",
+            (before_ms,),
+        )
+    ]
+
+
+def find_logged_models(
+    db: sqlite3.Connection,
+    experiment_ids: Sequence[int],
+    filters: Sequence[Filter],
+    datasets: Sequence[ModelDataset],
+    orders: Sequence[ModelOrder],
+    limit: int,
+    offset: int,
+) -> list[LoggedModelRow]:
+    """The logged models that match and are not deleted, in order.
+
+    With data sets, metrics in filters are those measured on one of them, and without a metric in
+    the filters there must be some metric measured on one of them.
+    """
+    sql = Sql(f"{_WITH}{_SELECT}")
+    keys = _order_keys(sql, orders)
+    sql.add(
+        " WHERE lifecycle <> 'deleted' AND experiment_id IN (SELECT value FROM json_each(?))",
+        json.dumps(list(experiment_ids)),
+    )
+    for condition in filters:
+        sql.add(" AND ")
+        sql += _condition(condition, datasets)
+    if datasets and not any(condition.kind == "metrics" for condition in filters):
+        sql.add(
+            " AND EXISTS (SELECT 1 FROM logged_model_metrics x WHERE x.model_id = m.model_id AND "
+        )
+        sql += _on(datasets)
+        sql.add(")")
+    sql.add(f" ORDER BY {', '.join(keys)} LIMIT ? OFFSET ?", limit, offset)
+    return list(_whole(db, db.execute(sql.text, sql.values).fetchall()))
+
+
+def _condition(condition: Filter, datasets: Sequence[ModelDataset]) -> Sql:
+    kind, key, comparator, value = condition
+    if kind == "attributes":
+        if key == "status":
+            value = _STATUS_CODES.get(str(value), value)
+        return compare(f"m.{_ATTRIBUTES[key]}", comparator, value, ilike_sqlite)
+    if kind == "metrics":
+        sql = Sql(
+            "EXISTS (SELECT 1 FROM logged_model_metrics x WHERE x.model_id = m.model_id "
+            "AND x.key = ? AND ",
+            [key],
+        )
+        if datasets:
+            sql += _on(datasets)
+            sql.add(" AND ")
+    else:
+        table = "logged_model_params" if kind == "params" else "logged_model_tags"
+        sql = Sql(
+            f"EXISTS (SELECT 1 FROM {table} x WHERE x.logged_model_no = m.logged_model_no "
+            "AND x.key = ? AND ",
+            [key],
+        )
+    sql += compare("x.value", comparator, value, ilike_sqlite)
+    return sql.add(")")
+
+
+def _on(datasets: Sequence[ModelDataset]) -> Sql:
+    sql = Sql("(")
+    for number, dataset in enumerate(datasets):
+        sql.add(" OR " if number else "")
+        sql.add("(x.dataset_name = ?", dataset.name)
+        if dataset.digest is not None:
+            sql.add(" AND x.dataset_digest = ?", dataset.digest)
+        sql.add(")")
+    return sql.add(")")
+
+
+def _order_keys(sql: Sql, orders: Sequence[ModelOrder]) -> list[str]:
+    keys = []
+    for number, (field, ascending, dataset) in enumerate(orders):
+        if field.startswith("metrics."):
+            column = f"o{number}.value"
+            _join_latest(sql, f"o{number}", field.removeprefix("metrics."), dataset)
+        else:
+            column = _ATTRIBUTES[field]
+        keys += [f"{column} IS NULL", f"{column} {'ASC' if ascending else 'DESC'}"]
+    fields = {order.field for order in orders}
+    if "creation_timestamp_ms" not in fields:
+        keys.append("created_ms DESC")
+    if "model_id" not in fields:
+        keys.append("m.model_id ASC")
+    return keys
+
+
+def _join_latest(
+    sql: Sql, alias: str, key: str, dataset: tuple[str | None, str | None]
+) -> None:
+    sql.add(
+        " LEFT JOIN (SELECT model_id, value, row_number() OVER (PARTITION BY model_id "
+        "ORDER BY timestamp_ms DESC, step DESC, run_id ASC) AS place "
+        "FROM logged_model_metrics x WHERE x.key = ?",
+        key,
+    )
+    for column, value in zip(("dataset_name", "dataset_digest"), dataset, strict=True):
+        if value:
+            sql.add(f" AND x.{column} = ?", value)
+    sql.add(f") {alias} ON {alias}.model_id = m.model_id AND {alias}.place = 1")
+
+
+def _whole(db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> Iterator[LoggedModelRow]:
+    for row in rows:
+        yield LoggedModelRow(
+            *row,
+            db.execute(
+                "SELECT key, value FROM logged_model_params WHERE logged_model_no = ?", row[:1]
+            ).fetchall(),
+            db.execute(
+                "SELECT key, value FROM logged_model_tags WHERE logged_model_no = ?", row[:1]
+            ).fetchall(),
+            db.execute(
+                "SELECT key, value, timestamp_ms, step, run_id, dataset_name, dataset_digest "
+                "FROM logged_model_metrics WHERE model_id = ?",
+                row[1:2],
+            ).fetchall(),
+        )
+
+
+def model_attribute(name: str) -> bool:
+    """Whether logged models have an attribute of this name (as MLflow's SQL store calls it)."""
+    return name in _ATTRIBUTES

@@ -1,0 +1,168 @@
+"""Reading runs from the keyed state, as plain rows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+__all__ = [
+    "DatasetRow",
+    "Details",
+    "MetricPoint",
+    "RunRow",
+    "deleted_run_ids",
+    "metric_history",
+    "run_details",
+    "run_row",
+    "run_rows",
+]
+
+
+class RunRow(NamedTuple):
+    """A run as it is; times in milliseconds, lifecycle joined with its experiment's."""
+
+    run_no: int
+    run_id: str
+    experiment_id: int
+    name: str | None
+    user_id: str | None
+    status: str
+    start_ms: int | None
+    end_ms: int | None
+    artifact_uri: str
+    lifecycle: str
+    deleted_ms: int | None
+    experiment_epoch: int
+
+
+class DatasetRow(NamedTuple):
+    """A data set as input of a run; texts may be claim checks (bytes of JSON)."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str | bytes | None
+    dataset_schema: str | bytes | None
+    profile: str | bytes | None
+    tags: list[tuple[str, str]]
+
+
+class MetricPoint(NamedTuple):
+    """One point of a history, NaN as (0.0, True)."""
+
+    timestamp_ms: int
+    step: int
+    value: float
+    is_nan: bool
+
+
+class Details:
+    """What hangs on some runs, by run number."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.params: dict[int, list[tuple[str, str]]] = {}
+        self.tags: dict[int, list[tuple[str, str | None]]] = {}
+        self.metrics: dict[int, list[tuple[str, float, int, int, int]]] = {}
+        self.datasets: dict[int, list[DatasetRow]] = {}
+        self.model_inputs: dict[int, list[str]] = {}
+        self.model_outputs: dict[int, list[tuple[str, int]]] = {}
+
+
+def run_row(db: sqlite3.Connection, run_id: str) -> RunRow | None:
+    """One run, or None where there is none (any more)."""
+    row = db.execute(f"SELECT {_COLUMNS} FROM live_runs WHERE run_id = ?", (run_id,)).fetchone()
+    return RunRow._make(row) if row else None
+
+
+def run_rows(db: sqlite3.Connection, numbers: Sequence[int]) -> list[RunRow]:
+    """The runs of these numbers, in this order."""
+    rows = {
+        row[0]: RunRow._make(row)
+        for row in db.execute(f"SELECT {_COLUMNS} FROM live_runs WHERE run_no IN {_LIST}", _list(numbers))
+    }
+    return [rows[number] for number in numbers if number in rows]
+
+
+def run_details(db: sqlite3.Connection, numbers: Sequence[int]) -> Details:
+    """Params, tags, latest metrics, inputs and outputs of these runs, in order of key or logging."""
+    details, wanted = Details(), _list(numbers)
+    for run_no, key, value in db.execute(
+        f"SELECT run_no, key, value FROM params WHERE run_no IN {_LIST}", wanted
+    ):
+        details.params.setdefault(run_no, []).append((key, value))
+    for run_no, key, value in db.execute(
+        f"SELECT run_no, key, value FROM tags WHERE run_no IN {_LIST}", wanted
+    ):
+        details.tags.setdefault(run_no, []).append((key, value))
+    for run_no, *metric in db.execute(
+        "SELECT run_no, key, value, is_nan, timestamp_ms, step FROM metrics "
+        f"WHERE run_no IN {_LIST}",
+        wanted,
+    ):
+        details.metrics.setdefault(run_no, []).append(tuple(metric))
+    for run_no, tags, *dataset in db.execute(
+        "SELECT run_no, i.tags, d.name, d.digest, source_type, source, dataset_schema, profile "
+        "FROM run_inputs i JOIN runs USING (run_no) "
+        "JOIN datasets d USING (experiment_id, name, digest) "
+        f"WHERE run_no IN {_LIST} ORDER BY run_no, ord",
+        wanted,
+    ):
+        pairs = [(key, value) for key, value in json.loads(tags)]
+        details.datasets.setdefault(run_no, []).append(DatasetRow(*dataset, pairs))
+    for run_no, model_id in db.execute(
+        f"SELECT run_no, model_id FROM run_model_inputs WHERE run_no IN {_LIST} ORDER BY ord", wanted
+    ):
+        details.model_inputs.setdefault(run_no, []).append(model_id)
+    for run_no, model_id, step in db.execute(
+        f"SELECT run_no, model_id, step FROM run_model_outputs WHERE run_no IN {_LIST} ORDER BY ord",
+        wanted,
+    ):
+        details.model_outputs.setdefault(run_no, []).append((model_id, step))
+    return details
+
+
+def metric_history(db: sqlite3.Connection, run_id: str, key: str) -> list[MetricPoint]:
+    """All points of a metric in the order they were logged; exact duplicates fall out."""
+    chunks = db.execute(
+        "SELECT points FROM metric_chunks JOIN runs USING (run_no) JOIN metric_keys USING (key_no) "
+        "WHERE run_id = ? AND key = ? ORDER BY seq",
+        (run_id, key),
+    )
+    seen: dict[MetricPoint, None] = {}
+    for (points,) in chunks:
+        seen.update(dict.fromkeys(_points(points)))
+    return list(seen)
+
+
+def deleted_run_ids(db: sqlite3.Connection, before_ms: int) -> list[str]:
+    """The ids of runs that were soft-deleted at or before a moment."""
+    return [
+        run_id
+        for (run_id,) in db.execute(
+            "SELECT run_id FROM live_runs WHERE lifecycle = 'deleted' AND deleted_ms <= ? "
+            "ORDER BY run_no",
+            (before_ms,),
+        )
+    ]
+
+
+_COLUMNS = ", ".join(RunRow._fields)
+_LIST = "(SELECT value FROM json_each(?))"
+
+
+def _list(numbers: Sequence[int]) -> tuple[str]:
+    return (json.dumps(list(numbers)),)
+
+
+def _points(data: bytes) -> Iterable[MetricPoint]:
+    n = len(data) // 24
+    numbers: tuple[Any, ...] = struct.unpack(f"<{2 * n}q{n}d", data)
+    for timestamp_ms, step, value in zip(
+        numbers[:n], numbers[n : 2 * n], numbers[2 * n :], strict=True
+    ):
+        is_nan = value != value  # noqa: PLR0124  # NaN is what differs from itself
+        yield MetricPoint(timestamp_ms, step, 0.0 if is_nan else value, is_nan)

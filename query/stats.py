@@ -1,0 +1,111 @@
+"""What takes how much of a ledger's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow_ledger.consumers import Ledger
+from mlflow_ledger.schemas import format_time
+
+__all__ = ["EventSize", "Part", "Stats", "stats"]
+
+_PARTS = ("log", "state", "snapshots", "blobs", "other")
+_ENTITIES = {
+    "experiments": "SELECT count(*) FROM experiments WHERE lifecycle <> 'purged'",
+    "runs": "SELECT count(*) FROM runs",
+    "logged models": "SELECT count(*) FROM logged_models",
+    "registered models": "SELECT count(*) FROM registered_models",
+    "model versions": "SELECT count(*) FROM model_versions",
+    "artifacts": "SELECT count(*) FROM artifacts WHERE deleted = 0",
+    "refused": "SELECT count(*) FROM rejections",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the folder: how many files, how many bytes, and whether it can be folded again."""
+
+    name: str
+    files: int
+    size_bytes: int
+    disposable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EventSize:
+    """How many events of a type there are, and what they take as encoded."""
+
+    type: str
+    count: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The folder by parts, the log by event types, the state by entities."""
+
+    folder: str
+    ledger_id: str
+    position: str
+    events: int
+    first: str | None
+    last: str | None
+    parts: list[Part]
+    types: list[EventSize]
+    entities: dict[str, int]
+
+    @property
+    def size_bytes(self) -> int:
+        """The whole folder."""
+        return sum(part.size_bytes for part in self.parts)
+
+
+def stats(ledger: Ledger) -> Stats:
+    """Measure a ledger; files that come or go meanwhile are counted or not."""
+    types = [EventSize(*row) for row in ledger.log.sizes()]
+    entities = ledger.query(
+        lambda db: {name: int(db.execute(sql).fetchone()[0]) for name, sql in _ENTITIES.items()}
+    )
+    last = ledger.log.last_offset()
+    times = [stored.append_ms for offset in (1, last) if (stored := ledger.log.at(offset))]
+    found = {name: [0, 0] for name in _PARTS}
+    for path in _files(ledger.folder):
+        part = found[_part_of(path.relative_to(ledger.folder))]
+        try:
+            size_bytes = path.stat().st_size
+        except FileNotFoundError:
+            continue
+        part[0] += 1
+        part[1] += size_bytes
+    return Stats(
+        folder=str(ledger.folder),
+        ledger_id=ledger.ledger_id,
+        position=str(ledger.log.end()),
+        events=sum(size.count for size in types),
+        first=format_time(times[0]) if times else None,
+        last=format_time(times[-1]) if times else None,
+        parts=[
+            Part(name, files, size_bytes, name in ("state", "snapshots"))
+            for name, (files, size_bytes) in found.items()
+        ],
+        types=sorted(types, key=lambda size: (-size.size_bytes, size.type)),
+        entities=entities,
+    )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            yield path
+
+
+def _part_of(path: Path) -> str:
+    """The part that a file belongs to, from its path in the folder."""
+    top = path.parts[0]
+    if top in ("blobs", "snapshots"):
+        return top
+    if top.startswith("log.sqlite"):
+        return "log"
+    return "state" if top.startswith(("state-", "CURRENT")) else "other"

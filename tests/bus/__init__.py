@@ -1,0 +1,1 @@
+"""The log: order, identity, locks, forks, kills."""

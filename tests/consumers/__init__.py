@@ -1,0 +1,1 @@
+"""The fold: rules, replay, and the ledger of one machine."""

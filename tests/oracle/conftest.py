@@ -1,0 +1,50 @@
+"""Fixtures that give each test, or each module, a pair of MLflow's stores and ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from hypothesis import settings
+
+# MLflow reads the key once, when its models are imported; both stores must have the same.
+os.environ.setdefault("MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY", Fernet.generate_key().decode())
+
+from .pair import Factory, Pair, Template, open_pair
+from .stores import make_ledger, make_self, make_template, wants_self
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--oracle-self",
+        action="store_true",
+        help="hold MLflow's store against itself instead of ours: a test of the harness",
+    )
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """An empty MLflow database, migrated once for the whole session."""
+    return make_template(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def factory(request: pytest.FixtureRequest, template: Template) -> Factory:
+    """What makes the store that is held against the oracle."""
+    if wants_self() or request.config.getoption("--oracle-self", default=False):
+        return make_self(template[0])
+    return make_ledger
+
+
+@pytest.fixture
+def pair(tmp_path: Path, template: Template, factory: Factory) -> Iterator[Pair]:
+    """A fresh, empty pair of stores."""
+    made = open_pair(tmp_path, template, factory)
+    yield made
+    made.close()
+
+
+settings.register_profile("long")  # read by test_machine.py, which sets its own bounds

@@ -1,0 +1,74 @@
+"""What two stores may differ in: a table of fields, of unordered answers and of error texts.
+
+All that is not named here must be equal, type included. Three things are made equal before that,
+everywhere in an answer (see `pair.py`): the artifact root, ids that the two stores gave to the same
+thing, and clock readings, which become the number of the call during which they were taken.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Rule = Literal["time", "unordered", "token"]
+
+FIELDS: dict[tuple[str, str], Rule] = {
+    # Read from a clock: compared as "which call's time is it", so "unchanged by this call",
+    # "the same as the creation" and "later than the other" are all compared exactly.
+    ("Experiment", "creation_time"): "time",
+    ("Experiment", "last_update_time"): "time",
+    ("LoggedModel", "creation_time"): "time",
+    ("LoggedModel", "creation_timestamp"): "time",
+    ("LoggedModel", "last_updated_timestamp"): "time",
+    ("RegisteredModel", "creation_time"): "time",
+    ("RegisteredModel", "creation_timestamp"): "time",
+    ("RegisteredModel", "last_updated_timestamp"): "time",
+    ("ModelVersion", "creation_time"): "time",
+    ("ModelVersion", "creation_timestamp"): "time",
+    ("ModelVersion", "last_updated_timestamp"): "time",
+    ("Prompt", "creation_timestamp"): "time",
+    ("PromptVersion", "creation_time"): "time",
+    ("PromptVersion", "creation_timestamp"): "time",
+    ("PromptVersion", "last_updated_timestamp"): "time",
+    ("Webhook", "creation_timestamp"): "time",
+    ("Webhook", "last_updated_timestamp"): "time",
+    # MLflow selects these without ORDER BY: their order is the planner's, so no promise of MLflow.
+    ("RunData", "metric_objs"): "unordered",
+    ("RunInputs", "dataset_inputs"): "unordered",
+    ("RunInputs", "model_inputs"): "unordered",
+    ("RunOutputs", "model_outputs"): "unordered",
+    ("DatasetInput", "tags"): "unordered",
+    ("LoggedModel", "metrics"): "unordered",
+    ("RegisteredModel", "latest_version"): "unordered",
+    ("RegisteredModel", "latest_versions"): "unordered",
+    ("ModelVersion", "aliases"): "unordered",
+    ("PromptVersion", "aliases"): "unordered",
+    ("Webhook", "events"): "unordered",
+    # Opaque to callers; compared decoded (a logged-model token holds experiment ids).
+    ("PagedList", "token"): "token",
+}
+
+RETURNS: dict[str, Rule] = {
+    "_search_datasets": "unordered",
+    "_get_deleted_runs": "unordered",
+    "_get_deleted_logged_models": "unordered",
+    "get_latest_versions": "unordered",
+}
+
+# Error texts that only the database could have written: (method, pattern of MLflow's message, why).
+# The error code must be equal nevertheless.
+MESSAGES: list[tuple[str, str, str]] = [
+    ("*", r"\(sqlite3\.\w+\)|\[SQL: ", "SQLAlchemy quotes the SQL statement that failed"),
+    ("*", r"sqlalche\.me|SQLAlchemy|sqlalchemy\.", "SQLAlchemy's own words"),
+    ("*", r"Python int too large to convert to SQLite INTEGER", "SQLite's driver"),
+    ("*", r"Error binding parameter|type '\w+' is not supported", "SQLite's driver"),
+    ("*", r"codec can't encode", "SQLite's driver on lone surrogates"),
+]
+
+
+def message_may_differ(method: str, message: str) -> str | None:
+    """Why this error's text need not be MLflow's, or None where it must be."""
+    for name, pattern, why in MESSAGES:
+        if name in ("*", method) and re.search(pattern, message):
+            return why
+    return None

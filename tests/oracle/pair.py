@@ -1,0 +1,235 @@
+"""A pair of MLflow stores that get every call twice, whose answers must be the same.
+
+The oracle is MLflow's SqlAlchemyStore on SQLite; the other is ours, or (`--oracle-self`) a second
+SqlAlchemyStore with other experiment ids, by which the harness itself is tested.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from mlflow.store.model_registry.abstract_store import AbstractStore as AbstractRegistry
+
+from . import field_policy, stores
+from .sides import Ref, Side, Text, TokenRef, differences, resolve, short
+from .stores import Factory, Stores, Template, now
+
+__all__ = ["Answer", "Factory", "OracleMismatch", "Pair", "Ref", "Template", "Text", "open_pair"]
+
+_READS = re.compile(r"_?(get|search|list)_")
+_MISUSE = re.compile(r"unexpected keyword|required positional|Store' object has no attribute")
+
+
+@dataclass
+class Answer:
+    """What the oracle answered, and where the other store's answer differs."""
+
+    method: str
+    kwargs: dict[str, Any]
+    value: Any = None
+    other: Any = None
+    error: str | None = None
+    message: str = ""
+    ref: Ref | None = None
+    mismatches: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def token(self) -> Ref | None:
+        """The next page's token, good for either store."""
+        token = getattr(self.value, "token", None)
+        if not token or not getattr(self.other, "token", None):
+            return None
+        return TokenRef.of(token, self.other.token)
+
+    def report(self) -> str:
+        shown = ", ".join(f"{key}={short(item)}" for key, item in self.kwargs.items())
+        lines = [f"{kind}: {text}" for kind, text in self.mismatches]
+        return f"{self.method}({shown})\n  " + "\n  ".join(lines)
+
+
+class OracleMismatch(AssertionError):
+    """The two stores answered differently."""
+
+
+class Pair:
+    """The two couples of stores, called in step."""
+
+    def __init__(
+        self, oracle: Stores, other: Stores, opened: tuple[int, int], seed: int = 0
+    ) -> None:
+        self.sides = (Side(0, *oracle), Side(1, *other))
+        self.seed, self.count, self.clock = seed, 0, opened[1]
+        self.known: dict[str, str] = {}  # the other store's ids by the oracle's, where they differ
+        for side in self.sides:
+            # What existed at the opening (experiment 0) counts as made by call 0.
+            side.starts, side.ends, side.calls = [opened[0]], [opened[1]], [0]
+            location = side.tracking.get_experiment("0").artifact_location
+            side.root = location.removesuffix("0").rstrip("/")
+
+    def call(self, method: str, **kwargs: Any) -> Answer:
+        """Both stores' answer to one call; raises where they differ."""
+        answer = self.compare(method, **kwargs)
+        if answer.mismatches:
+            raise OracleMismatch(answer.report())
+        return answer
+
+    def ok(self, method: str, **kwargs: Any) -> Any:
+        """The oracle's answer to a call that must succeed."""
+        answer = self.call(method, **kwargs)
+        assert answer.error is None, f"{method}: {answer.error}: {answer.message}"
+        return answer.value
+
+    def make(self, method: str, **kwargs: Any) -> Ref:
+        """The id of what a call that must succeed has made."""
+        answer = self.call(method, **kwargs)
+        assert answer.ref is not None, f"{method}: {answer.error}: {answer.message}"
+        return answer.ref
+
+    def fails(self, code: str, method: str, **kwargs: Any) -> str:
+        """The message of a call that must fail with this code."""
+        answer = self.call(method, **kwargs)
+        assert answer.error == code, f"{method}: {answer.error}: {answer.message or answer.value}"
+        return answer.message
+
+    def compare(self, method: str, **kwargs: Any) -> Answer:
+        """Both stores' answer to one call, with the mismatches left to the caller."""
+        self.count += 1
+        outcomes = [self._one(side, method, kwargs) for side in self.sides]
+        (value, error), (other, other_error) = outcomes
+        if isinstance(error, TypeError | AttributeError) and _MISUSE.search(str(error)):
+            raise TypeError(f"{method} is not called like this: {error}") from error
+        answer = Answer(method, kwargs, value, other)
+        if error is not None:
+            answer.error, answer.message = _code(error), self.sides[0].text(str(error))
+        if (error is None) != (other_error is None):
+            told = f"{_told(error, value)} is {_told(other_error, other)}"
+            answer.mismatches.append(("outcome", told))
+        elif error is not None and other_error is not None:
+            self._compare_errors(answer, other_error)
+        else:
+            self._learn(answer)
+            rule = field_policy.RETURNS.get(method)
+            trees = [s.plain(v, rule) for s, v in zip(self.sides, (value, other), strict=True)]
+            answer.mismatches += [("value", text) for text in differences(*trees)]
+        return answer
+
+    def pages(self, method: str, size: int, **kwargs: Any) -> list[Any]:
+        """All pages of a search joined, as the oracle gives them, until the last or an error."""
+        items: list[Any] = []
+        token: str | None = None
+        for _ in range(10_000):
+            answer = self.call(method, max_results=size, page_token=token, **kwargs)
+            items += answer.value or []
+            token = answer.token
+            if token is None:
+                return items
+        raise AssertionError(f"{method} never came to its last page")
+
+    def _one(self, side: Side, method: str, kwargs: dict[str, Any]) -> tuple[Any, Exception | None]:
+        store = side.registry if hasattr(AbstractRegistry, method) else side.tracking
+        given = {
+            key: resolve(value, side.number, self.known if side.number else None)
+            for key, value in kwargs.items()
+        }
+        writes = not _READS.match(method)
+        while writes and now() <= self.clock:  # no two calls share a millisecond
+            time.sleep(0.0002)
+        start = now()
+        stores.current.append(side.tracking)
+        try:
+            with warnings.catch_warnings(), _same_chance(f"{self.seed}/{self.count}"):
+                # A warning made an error by pytest would change what the oracle answers.
+                warnings.simplefilter("ignore")
+                return getattr(store, method)(**given), None
+        except Exception as error:  # noqa: BLE001 - every kind of failure is an answer to compare
+            return None, error
+        finally:
+            stores.current.pop()
+            if writes:
+                self.clock = now()
+                side.starts.append(start)
+                side.ends.append(self.clock)
+                side.calls.append(self.count)
+
+    def _compare_errors(self, answer: Answer, other: Exception) -> None:
+        code = _code(other)
+        if code != answer.error:
+            told = f"{answer.error} ({answer.message}) is {code} ({other})"
+            answer.mismatches.append(("error code", told))
+            return
+        text = self.sides[1].text(str(other))
+        if text != answer.message and not field_policy.message_may_differ(
+            answer.method, answer.message
+        ):
+            told = f"{short(answer.message)} is {short(text)}"
+            answer.mismatches.append(("message", told))
+
+    def _learn(self, answer: Answer) -> None:
+        """Note the ids that the two stores gave to what this call made."""
+        try:
+            ids = [_MAKERS[answer.method](value) for value in (answer.value, answer.other)]
+        except (KeyError, AttributeError):
+            return
+        answer.ref = Ref(*ids)
+        if ids[0] != ids[1]:
+            # A model id is "m-" and 32 digits: the text rule looks at the digits.
+            mine, theirs = (i.removeprefix("m-") for i in ids)
+            self.sides[1].canonical[theirs] = mine
+            if answer.method != "create_experiment":  # "1" may be any text
+                self.known[ids[0]] = ids[1]
+
+    def close(self) -> None:
+        for side in self.sides:
+            stores.close((side.tracking, side.registry))
+
+
+_MAKERS: dict[str, Callable[[Any], str]] = {
+    "create_experiment": str,
+    "create_run": lambda run: str(run.info.run_id),
+    "create_logged_model": lambda model: str(model.model_id),
+    "create_webhook": lambda webhook: str(webhook.webhook_id),
+}
+
+
+def _code(error: Exception) -> str:
+    if isinstance(error, MlflowException):
+        return str(error.error_code)
+    return type(error).__name__  # what MLflow lets through raw, we let through raw
+
+
+def _told(error: Exception | None, value: Any) -> str:
+    return short(value) if error is None else f"{_code(error)} ({short(str(error))})"
+
+
+@contextmanager
+def _same_chance(seed: str) -> Iterator[None]:
+    """Let both stores draw the same uuids and random names, so that run ids tie-break alike."""
+    generator, state = random.Random(seed), random.getstate()
+    real = uuid.uuid4
+    random.seed(seed)
+    uuid.uuid4 = lambda: uuid.UUID(int=generator.getrandbits(128), version=4)
+    try:
+        yield
+    finally:
+        uuid.uuid4 = real
+        random.setstate(state)
+
+
+def open_pair(folder: Path, template: Template, factory: Factory, seed: int = 0) -> Pair:
+    """A fresh pair in this folder."""
+    (folder / "other").mkdir(parents=True)
+    oracle = stores.open_sql(template[0])
+    stores.ids[oracle[0].db_uri] = itertools.count(1)
+    other = factory(folder / "other")
+    return Pair(oracle, other, (template[1][0], now()), seed)

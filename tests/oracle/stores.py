@@ -1,0 +1,122 @@
+"""Makes the couples of stores: MLflow's own on SQLite, and ours."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow.store.model_registry.sqlalchemy_store as registry_module
+import mlflow.tracking
+import sqlalchemy
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as SqlRegistryStore
+from mlflow.store.tracking.dbmodels.models import SqlExperiment
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as SqlTrackingStore
+
+Stores = tuple[Any, Any]
+Factory = Callable[[Path], Stores]
+Template = tuple[Path, tuple[int, int]]
+
+
+def now() -> int:
+    """The clock in MLflow's milliseconds."""
+    return int(time.time() * 1000)
+
+
+# Where MLflow asks "the" tracking store (models:/m-… sources, prompt links), it finds the one of
+# the couple that is being called: the global tracking URI could only name one of them.
+current: list[Any] = []  # the tracking store of the couple that is being called
+registry_module.MlflowClient = lambda: current[-1]
+_get_store = mlflow.tracking._get_store
+mlflow.tracking._get_store = lambda *a, **k: current[-1] if current else _get_store(*a, **k)
+
+ids: dict[str, Iterator[int]] = {}
+
+
+@sqlalchemy.event.listens_for(SqlExperiment, "before_insert")
+def _give_id(_mapper: Any, connection: Any, target: Any) -> None:
+    """Number experiments ourselves.
+
+    SQLite gives a hard-deleted experiment's number to the next one (MySQL and PostgreSQL do not);
+    a second SqlAlchemyStore shall have numbers of 18 digits, as ours has.
+    """
+    url = str(connection.engine.url)
+    if url in ids:
+        target.experiment_id = next(ids[url])
+
+
+def make_template(folder: Path) -> Template:
+    """An empty MLflow database (its migrations take seconds), and when it was made."""
+    start = now()
+    path = folder / "template.db"
+    store = SqlTrackingStore(f"sqlite:///{path}", str(folder / "artifacts"))
+    store._dispose_engine()
+    return path, (start, now())
+
+
+# Opening a SqlAlchemyStore takes 25 ms of schema checks, so stores are kept and given fresh files.
+_idle: list[Stores] = []
+
+
+def open_sql(template: Path) -> Stores:
+    """MLflow's stores on a fresh copy of the template."""
+    root = template.parent
+    for index, stores in enumerate(_idle):
+        if stores[0].db_uri.startswith(f"sqlite:///{root}/"):
+            del _idle[index]
+            shutil.copy(template, stores[0].db_uri.removeprefix("sqlite:///"))
+            return stores
+    path = root / f"{uuid.uuid4().hex}.db"
+    shutil.copy(template, path)
+    tracking = SqlTrackingStore(f"sqlite:///{path}", str(root / "artifacts"))
+    registry = SqlRegistryStore(f"sqlite:///{path}")
+    for store in (tracking, registry):
+        sqlalchemy.event.listen(
+            store.engine, "connect", lambda conn, _: conn.execute("PRAGMA synchronous=OFF")
+        )
+        store.engine.dispose()
+    return tracking, registry
+
+
+def close(stores: Stores) -> None:
+    """Let go of a couple; MLflow's are kept for the next."""
+    if isinstance(stores[0], SqlTrackingStore):
+        for store in stores:
+            store._dispose_engine()
+        ids.pop(stores[0].db_uri, None)
+        _idle.append(stores)
+        return
+    for store in stores:
+        if callable(getattr(store, "close", None)):
+            store.close()
+
+
+def make_self(template: Path) -> Factory:
+    """A factory of second SqlAlchemyStores, to test the harness with."""
+
+    def make(_folder: Path) -> Stores:
+        stores = open_sql(template)
+        ids[stores[0].db_uri] = itertools.count(10**17 + random.getrandbits(40), 12_345_677)
+        return stores
+
+    return make
+
+
+def make_ledger(folder: Path) -> Stores:
+    """Our stores, on a ledger in this folder."""
+    from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
+
+    uri = f"ledger:{folder}"
+    tracking = LedgerTrackingStore(store_uri=uri, artifact_uri=None)
+    return tracking, LedgerRegistryStore(store_uri=uri, tracking_uri=uri)
+
+
+def wants_self() -> bool:
+    """Whether the environment asks for the second SqlAlchemyStore in our store's place."""
+    return os.environ.get("MLFLOW_LEDGER_ORACLE_SELF", "") not in ("", "0")

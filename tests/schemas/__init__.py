@@ -1,0 +1,1 @@
+"""Events, their bytes, and that every release reads what any release wrote."""
