@@ -1,7 +1,7 @@
 """Numbered steps at which a test can have this process killed.
 
 ``MLFLOW_LEDGER_FAILPOINT=<name>`` kills the process with SIGKILL when it reaches that step,
-``<name>:<n>`` when it reaches it for the n-th time. Unset, a step costs one look at a dict.
+``<name>:<n>`` when it reaches it for the n-th time. It is read once, when the process starts.
 """
 
 from __future__ import annotations
@@ -27,16 +27,15 @@ FAILPOINTS = (
 )
 """All steps, in the order in which a process passes them."""
 
-_VARIABLE = "MLFLOW_LEDGER_FAILPOINT"
+_WANTED = os.environ.get("MLFLOW_LEDGER_FAILPOINT")
 _seen: dict[str, int] = {}
 
 
 def reach(name: str) -> None:
     """Pass a step; die there if a test asked for it."""
-    wanted = os.environ.get(_VARIABLE)
-    if wanted is None:
+    if _WANTED is None:
         return
-    step, _, count = wanted.partition(":")
+    step, _, count = _WANTED.partition(":")
     if step == name:
         _seen[name] = _seen.get(name, 0) + 1
         if _seen[name] == int(count or 1):

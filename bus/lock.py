@@ -71,6 +71,10 @@ class FileLock:
         with self._threads:
             self._close()
 
+    def without_processes(self) -> threading.Lock:
+        """The part of the lock that only the threads of this process share."""
+        return self._threads
+
     def before_fork(self) -> None:
         """Keep this process's threads out, so that the child inherits a free lock."""
         self._threads.acquire()

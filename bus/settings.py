@@ -62,7 +62,7 @@ def folder_of(uri: str) -> Path:
         raise SettingsError(msg)
     if parts.netloc:
         msg = (
-            f"{uri!r} names a host ({parts.netloc}): an embedded ledger is a folder on this machine; "
+            f"{uri!r} names a host ({parts.netloc}), and a ledger is a folder on this machine; "
             f"write ledger:./{parts.netloc}{parts.path} or ledger:///{parts.netloc}{parts.path}"
         )
         raise SettingsError(msg)

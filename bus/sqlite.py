@@ -215,8 +215,7 @@ class SqliteLog:
         try:
             return record_of(row)
         except (ValueError, TypeError, AttributeError) as error:
-            msg = _damaged(self.path, f"event {row[0]} cannot be read: {error}")
-            raise LogDamaged(msg) from error
+            raise self.damaged(f"event {row[0]} cannot be read: {error}") from error
 
     def replaced(self) -> bool:
         """Whether another file now stands at the path (a copied or moved folder)."""
@@ -231,6 +230,10 @@ class SqliteLog:
             "SELECT type, count(*), sum(length(head) + coalesce(length(content), 0)) "
             "FROM events JOIN schemas USING (schema_no) GROUP BY type ORDER BY type"
         )
+
+    def damaged(self, what: str) -> LogDamaged:
+        """The error to raise where the log is not what was written."""
+        return LogDamaged(_damaged(self.path, what))
 
     def size_bytes(self) -> int:
         """What the log takes on disk."""
@@ -324,9 +327,10 @@ def _identify(path: Path, connection: sqlite3.Connection) -> str:
         )
         raise LogForeign(msg)
     row = None
-    if version >= 1 and connection.execute(
-        "SELECT 1 FROM sqlite_schema WHERE name = 'meta'"
-    ).fetchone():
+    if (
+        version >= 1
+        and connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone()
+    ):
         row = connection.execute("SELECT value FROM meta WHERE key = 'ledger_id'").fetchone()
     if row is None:
         msg = f"{path} is a SQLite file, but no ledger's log; name another folder"

@@ -103,7 +103,17 @@ def record_of(row: tuple[Any, ...]) -> Record:
         workspace, header, head, content, extra,
     ) = row  # fmt: skip
     envelope = Envelope(
-        source, number, type_name, time_ms, subject, actor, actorkind, host, client, rules, workspace
+        source,
+        number,
+        type_name,
+        time_ms,
+        subject,
+        actor,
+        actorkind,
+        host,
+        client,
+        rules,
+        workspace,
     )
     if not 0 <= time_ms <= _LAST_MS:
         msg = f"{time_ms} ms is no time"

@@ -52,7 +52,9 @@ acting_as: ContextVar[Actor | None] = ContextVar("acting_as", default=None)
 
 
 class Writer:
-    """One process's voice. Gives each event of one partition the next id: 1, 2, 3 …
+    """One process's voice: gives each event of one partition the next id.
+
+    Ids are 1, 2, 3 and so on, without gaps.
 
     Call :meth:`stamp` only under the lock under which the records are sent, and :meth:`renew`
     whenever it is not certain that what was stamped also stands in the log: a new source starts
@@ -116,8 +118,8 @@ def _check_size(event: Event, encoded: Encoded) -> None:
     size_bytes = len(encoded.head) + len(encoded.content or b"")
     if size_bytes > MAX_EVENT_BYTES:
         msg = (
-            f"{type(event).__name__} about {event.subject} takes {size_bytes} bytes; an event takes "
-            f"at most {MAX_EVENT_BYTES}: send it in parts, or large values as artifacts"
+            f"{type(event).__name__} about {event.subject} takes {size_bytes} bytes; an event takes"
+            f" at most {MAX_EVENT_BYTES}: send it in parts, or large values as artifacts"
         )
         raise EventTooLarge(msg)
 

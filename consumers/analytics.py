@@ -20,7 +20,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute  # noqa: F401  # makes pa.compute available to the column code
+import pyarrow.compute  # makes pa.compute available to the column code
 
 from mlflow_ledger.bus import FileLock, abandon, forkable
 
@@ -332,7 +332,8 @@ class _Clone:
         self.db.register("batch", batch)
         values = _VALUES[name]
         self.db.execute(
-            f"MERGE INTO fold.{name} AS t USING batch AS b ON t.run_no = b.run_no AND t.key = b.key "
+            f"MERGE INTO fold.{name} AS t USING batch AS b "
+            "ON t.run_no = b.run_no AND t.key = b.key "
             f"WHEN MATCHED THEN UPDATE SET {', '.join(f'{v} = b.{v}' for v in values)} "
             f"WHEN NOT MATCHED THEN INSERT VALUES ({', '.join(f'b.{c}' for c in columns)})"
         )
@@ -444,7 +445,9 @@ def _digest_of_state(keyed: sqlite3.Connection) -> str:
     )
     inputs = inputs_table(keyed.execute("SELECT run_no, name, digest, tags FROM run_inputs"))
     for name, columns in (("history", history), ("inputs", inputs)):
-        rows[name] = [(ids[row[0]], *row[1:]) for row in zip(*columns.to_pydict().values(), strict=True)]
+        rows[name] = [
+            (ids[row[0]], *row[1:]) for row in zip(*columns.to_pydict().values(), strict=True)
+        ]
     return "".join(rows_digest(rows[name]).hex()[:16] for name in _COLUMN_QUERIES)
 
 

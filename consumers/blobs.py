@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
-from obstore.store import LocalStore, from_url
+from obstore.store import LocalStore, ObjectStore, from_url
 
 from mlflow_ledger.schemas import ArtifactError
 
 __all__ = ["Blobs", "digest_of"]
 
 _CHUNK_BYTES = 1024 * 1024
+_HEX = re.compile("[0-9a-f]{64}")
 
 
 class Blobs:
@@ -28,13 +31,20 @@ class Blobs:
     def __init__(self, place: Path | str) -> None:
         """Keep blobs in a folder (a path, made when needed) or at an object store's URL."""
         self._place = place
-        self._store = (
-            LocalStore(place, mkdir=True) if isinstance(place, Path) else from_url(place)
-        )
 
     def __str__(self) -> str:
         """The place, for messages."""
         return str(self._place)
+
+    @cached_property
+    def _store(self) -> ObjectStore:
+        if not isinstance(self._place, Path):
+            return from_url(self._place)
+        try:
+            return LocalStore(self._place, mkdir=True)
+        except (BaseError, OSError) as error:
+            msg = f"cannot use {self._place} for blobs: {error}"
+            raise ArtifactError(msg) from error
 
     def put_file(self, path: Path) -> tuple[str, int]:
         """Keep a file's bytes; returns their digest and size in bytes."""
@@ -135,7 +145,7 @@ def digest_of(chunks: Iterable[bytes]) -> tuple[str, int]:
 
 def _key(digest: str) -> str:
     kind, _, name = digest.partition(":")
-    if kind != "sha256" or len(name) != 64:
+    if kind != "sha256" or not _HEX.fullmatch(name):
         msg = f"{digest!r} is no digest; one looks like sha256:<64 hex digits>"
         raise ArtifactError(msg)
     return f"sha256/{name[:2]}/{name}"

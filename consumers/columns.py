@@ -106,11 +106,11 @@ def history_table(chunks: Iterable[tuple[int, str, bytes]]) -> pa.Table:
     )
 
 
-def _buffer(kind: pa.DataType, length: int, data: bytearray) -> pa.Array:
+def _buffer(kind: pa.DataType, length: int, data: bytearray) -> pa.Array[Any]:
     return pa.Array.from_buffers(kind, length, [None, pa.py_buffer(bytes(data))])
 
 
-def _column(name: str, column: str, values: Iterable[Any]) -> pa.Array:
+def _column(name: str, column: str, values: Iterable[Any]) -> pa.Array[Any]:
     if column == "value" and name == "metrics":
         return pa.array(values, type=pa.float64())
     if column == "is_nan":

@@ -60,13 +60,13 @@ def state_digest(db: sqlite3.Connection, tables: dict[str, str] | None = None) -
 def rows_digest(rows: Any) -> bytes:
     """SHA-256 over rows, in whatever order they come: each is hashed, the hashes are sorted."""
     hashes = sorted(
-        hashlib.sha256(
-            json.dumps(row, default=_text, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        ).digest()
-        for row in rows
+        hashlib.sha256(_encode(row).encode("utf-8", "surrogatepass")).digest() for row in rows
     )
     return hashlib.sha256(b"".join(hashes)).digest()
 
 
 def _text(value: Any) -> str:
     return f"bytes:{value.hex()}" if isinstance(value, bytes) else repr(value)
+
+
+_encode = json.JSONEncoder(default=_text, ensure_ascii=False).encode

@@ -32,6 +32,8 @@ from mlflow_ledger.schemas import (
     CommandRejectedContent,
     Event,
     LedgerCreated,
+    LogError,
+    LogMissing,
     LogUnavailable,
     Reason,
     Refused,
@@ -39,7 +41,7 @@ from mlflow_ledger.schemas import (
 )
 
 from .blobs import Blobs
-from .fold import Fold
+from .fold import Fold, Verdict
 from .state_file import StateDamaged, StateFiles, connect, create, state_failures
 
 __all__ = ["Decide", "Ledger", "open_ledger"]
@@ -78,6 +80,7 @@ class Ledger:
         self._readers: list[sqlite3.Connection] = []
         self._readers_mark = (0, 0)
         self._readers_mutex = threading.Lock()
+        self._lent: set[sqlite3.Connection] = set()
         forkable(self)
 
     @property
@@ -110,20 +113,20 @@ class Ledger:
         write-ahead log cannot shrink.
         """
         with state_failures(self.folder):
-            db = self._reader()
+            db = self._view()
             try:
-                self._begin(db)
                 yield db
             finally:
                 self._give_back(db)
 
     def query(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         """The answer to a question of the state; asks again where the state had to be repaired."""
+        mark = self.files.mark()
         try:
             with self.read() as db:
                 return ask(db)
-        except StateDamaged:
-            self.rebuild()
+        except StateDamaged as error:
+            self._repair(mark, error)
             with self.read() as db:
                 return ask(db)
 
@@ -135,7 +138,7 @@ class Ledger:
 
     def rebuild(self, progress: Callable[[int, int], None] | None = None) -> Position:
         """Throw the state away and fold the log again; ``progress`` gets (folded, of how many)."""
-        with self.log.lock:
+        with self.log.lock, state_failures(self.folder):
             self._close_state()
             self._build(progress)
             return self._position()
@@ -159,7 +162,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close what is open; the next use opens it again."""
-        with self.log.lock:
+        with self.log.lock.without_processes():
             self._close_state()
         with self._readers_mutex:
             while self._readers:
@@ -176,9 +179,10 @@ class Ledger:
 
     def after_fork_in_child(self) -> None:
         """Leave inherited connections alone, and speak with a voice of our own."""
-        abandon(self._state, *self._readers)
+        abandon(self._state, *self._readers, *self._lent)
         self._state = self._fold = None
         self._readers = []
+        self._lent = set()
         self._writer.renew()
         self._readers_mutex.release()
 
@@ -191,11 +195,18 @@ class Ledger:
         except Refused as refused:
             self._keep_refusal(state, fold, refused)
             raise
+        except _Unfolded as error:
+            _log.warning("%s; folding the log again, nothing is lost", error)
+            self._close_state()
+            self._build(None)
+            events = error.events
         reach("fold.committed")
         return events
 
     def _commit(self, state: sqlite3.Connection, fold: Fold, decide: Decide) -> list[Event]:
         said: list[Outgoing] = []
+        events: list[Event] = []
+        logged = False
         try:
             with _transaction(state, fold):
                 events = list(decide(state))
@@ -206,18 +217,18 @@ class Ledger:
                     said.append(self._writer.stamp(event, partitions, correlation_id))  # noqa: PERF401  # what was said so far must be known when one fails
                 with self.log.transaction() as append:
                     for stored, event in zip(append(said), events, strict=True):
-                        verdict = fold.apply(stored, event)
-                        if verdict.kind != "accepted":
-                            reason = Reason(verdict.code)
-                            raise Refused(reason, verdict.message, event)  # noqa: TRY301
+                        _check_verdict(fold.apply(stored, event), event)
                     fold.save_progress()
                     reach("append.written")
+                logged = True
                 reach("append.committed")
         except Refused:
             self._writer.unsay(said)
             raise
-        except BaseException:
+        except BaseException as error:
             self._writer.renew()
+            if logged and isinstance(error, sqlite3.DatabaseError):
+                raise _Unfolded(events, error) from error
             raise
         return events
 
@@ -240,8 +251,7 @@ class Ledger:
         """The state with everything folded that stands in the log; made if there is none."""
         if self.log.replaced():
             self._close_state()
-            self.log.close_connections()
-            self._writer.renew()
+            self._distrust_log()
         if not self.exists():
             self._create()
         if self._state is None or self.files.mark() != self._mark:
@@ -250,11 +260,20 @@ class Ledger:
         assert state is not None
         assert fold is not None
         last = self.log.last_offset()
+        if _next(state) > last + 1:
+            self._distrust_log()
+            msg = f"the state in {self.folder} is ahead of the log, which was cut back or replaced"
+            raise StateDamaged(msg)
         if last == 0:
             self._commit(state, fold, lambda _: [self._beginning()])
         elif _next(state) <= last:
             self._catch_up(state, fold, last, None)
         return state, fold
+
+    def _distrust_log(self) -> None:
+        """Another log stands here than the one last written to: no id goes on from there."""
+        self.log.close_connections()
+        self._writer.renew()
 
     def _position(self) -> Position:
         state, _ = self._caught_up()
@@ -268,6 +287,12 @@ class Ledger:
             raise LogUnavailable(msg) from error
 
     def _create(self) -> None:
+        if self.files.current() is not None:
+            msg = (
+                f"{self.log.path} is gone, but what was folded from it is still there: restore the "
+                f"log from a backup, or move {self.folder} away to begin a new ledger"
+            )
+            raise LogMissing(msg)
         SqliteLog.create(self.log.path, secrets.token_hex(8))
 
     def _beginning(self) -> LedgerCreated:
@@ -287,6 +312,7 @@ class Ledger:
         state = connect(path)
         if not self._stands(state):
             state.close()
+            self._distrust_log()
             msg = f"{path} does not match the log"
             raise StateDamaged(msg)
         self._use(state)
@@ -301,10 +327,10 @@ class Ledger:
         return stored is not None and stored.record.digest() == row[1]
 
     def _build(self, progress: Callable[[int, int], None] | None) -> None:
+        last = self.log.last_offset()
         path = self.files.next_path()
         state = create(path)
         fold = Fold(state)
-        last = self.log.last_offset()
         if last:
             self._catch_up(state, fold, last, progress)
         self.files.make_current(path)
@@ -325,9 +351,14 @@ class Ledger:
         first = _next(state)
         while first <= last:
             with _transaction(state, fold):
+                expected = first
                 for stored in self.log.rows(first, _BATCH):
+                    if stored.offset != first:
+                        break
                     fold.apply(stored)
                     first = stored.offset + 1
+                if first == expected:
+                    raise self.log.damaged(f"event {first} is missing, later ones are there")
                 fold.save_progress()
             reach("catchup.folded")
             if progress is not None:
@@ -349,7 +380,33 @@ class Ledger:
             self._state.close()
         self._state = self._fold = None
 
+    def _repair(self, mark: tuple[int, int], error: StateDamaged) -> None:
+        """Fold the log again, unless somebody did since the state bore this mark."""
+        with self.log.lock, state_failures(self.folder):
+            if self.files.mark() == mark:
+                _log.warning("%s; folding the log again, nothing is lost", error)
+                self._close_state()
+                self._build(None)
+
     # --- reading
+
+    def _view(self) -> sqlite3.Connection:
+        """A reader with a view open that holds every acknowledged event."""
+        mark = self.files.mark()
+        try:
+            with state_failures(self.folder):
+                return self._fresh_view()
+        except StateDamaged as error:
+            self._repair(mark, error)
+            return self._fresh_view()
+
+    def _fresh_view(self) -> sqlite3.Connection:
+        db = self._begin()
+        if not self._is_behind(db):
+            return db
+        self._give_back(db)
+        self.catch_up()
+        return self._begin()
 
     def _reader(self) -> sqlite3.Connection:
         mark = self.files.mark()
@@ -364,30 +421,51 @@ class Ledger:
                     self._readers.pop().close()
                 self._readers_mark = mark
             if self._readers:
-                return self._readers.pop()
-        return connect(path)
+                db = self._readers.pop()
+                self._lent.add(db)
+                return db
+        db = connect(path)
+        with self._readers_mutex:
+            self._lent.add(db)
+        return db
 
-    def _begin(self, db: sqlite3.Connection) -> None:
-        """Open a view of the state; where it is behind the log and nobody writes, catch it up.
+    def _begin(self) -> sqlite3.Connection:
+        """A reader with a view of the state as it is now."""
+        db = self._reader()
+        try:
+            db.execute("BEGIN")
+            _next(db)  # a view begins with the first look
+        except BaseException:
+            self._give_back(db)
+            raise
+        return db
+
+    def _is_behind(self, db: sqlite3.Connection) -> bool:
+        """Whether the state does not match the log, and nobody is about to change that.
 
         Behind and locked means that somebody is just writing: what they write is not acknowledged
         yet, and whatever was acknowledged before is in the state.
         """
-        db.execute("BEGIN")
-        if _next(db) > self.log.last_offset() > 0:
-            return
+        last = self.log.last_offset()
+        if last > 0 and _next(db) == last + 1 and not self.log.replaced():
+            return False
         if not self.log.lock.try_acquire():
-            return
+            return False
         self.log.lock.release()
-        db.execute("COMMIT")
-        self.catch_up()
-        db.execute("BEGIN")
-        _next(db)
+        return True
 
     def _give_back(self, db: sqlite3.Connection) -> None:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
+        if db not in self._lent:
+            return  # it was lent in the process that this one was forked from
+        try:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+        finally:
+            self._take_back(db)
+
+    def _take_back(self, db: sqlite3.Connection) -> None:
         with self._readers_mutex:
+            self._lent.discard(db)
             if len(self._readers) < _IDLE_READERS and self._readers_mark == self.files.mark():
                 self._readers.append(db)
                 return
@@ -408,6 +486,22 @@ def _transaction(state: sqlite3.Connection, fold: Fold) -> Iterator[None]:
         if state.in_transaction:
             state.execute("ROLLBACK")
         raise
+
+
+class _Unfolded(StateDamaged):
+    """Events stand in the log, and the state could not take them in."""
+
+    def __init__(self, events: list[Event], error: BaseException) -> None:
+        super().__init__(f"the state could not be written ({error})")
+        self.events = events
+
+
+def _check_verdict(verdict: Verdict, event: Event) -> None:
+    if verdict.kind == "rejected":
+        raise Refused(Reason(verdict.code), verdict.message, event)
+    if verdict.kind != "accepted":
+        msg = f"a new {type(event).__name__} came back as {verdict.kind}: {verdict.message}"
+        raise LogError(msg)
 
 
 def _next(state: sqlite3.Connection) -> int:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from mlflow_ledger.bus import reach
-from mlflow_ledger.schemas import LedgerError
+from mlflow_ledger.schemas import LedgerError, LogUnavailable
 
 from .fold import FOLD_VERSION
 
@@ -81,21 +81,30 @@ def remove_all(paths: Iterable[Path]) -> None:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def connect(path: Path | str) -> sqlite3.Connection:
-    """Open a state that is there."""
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a state that is there; never make one."""
     with state_failures(path):
         db = sqlite3.connect(
-            path,
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
             isolation_level=None,
             check_same_thread=False,
             timeout=30,
             cached_statements=_CACHED_STATEMENTS,
         )
-        db.execute("PRAGMA synchronous = NORMAL")
-        if db.execute("PRAGMA user_version").fetchone()[0] != FOLD_VERSION:
-            msg = f"{path} is no state of fold version {FOLD_VERSION}"
-            raise StateDamaged(msg)
+        try:
+            db.execute("PRAGMA synchronous = NORMAL")
+            _check_version(path, db)
+        except BaseException:
+            db.close()
+            raise
     return db
+
+
+def _check_version(path: Path, db: sqlite3.Connection) -> None:
+    if db.execute("PRAGMA user_version").fetchone()[0] != FOLD_VERSION:
+        msg = f"{path} is no state of fold version {FOLD_VERSION}"
+        raise StateDamaged(msg)
 
 
 def create(path: Path | str) -> sqlite3.Connection:
@@ -125,15 +134,24 @@ def state_failures(path: Path | str) -> Iterator[None]:
 
     Raises:
         StateDamaged: the file is garbled, or not what it should be.
+        LogUnavailable: it cannot be read or written now (rights, disk full, I/O).
     """
     try:
         yield
     except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        code = getattr(error, "sqlite_errorcode", None)
+        # Without a code it is not SQLite but Python that could not read a text.
+        code = sqlite3.SQLITE_CORRUPT if code is None else code & 0xFF
         missing = code == sqlite3.SQLITE_ERROR and "no such" in str(error)
         if missing or code in (
             sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN,
         ):  # fmt: skip
             msg = f"{path} is damaged ({error})"
             raise StateDamaged(msg) from error
+        if code in (
+            sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY,
+            sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY,
+        ):  # fmt: skip
+            msg = f"cannot use {path}: {error}. Nothing was acknowledged; try again when that is mended"
+            raise LogUnavailable(msg) from error
         raise

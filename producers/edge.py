@@ -20,6 +20,7 @@ from mlflow.protos.databricks_pb2 import (
     ErrorCode,
 )
 from mlflow.tracking._tracking_service import utils as tracking_utils
+from mlflow.utils.search_utils import SearchUtils
 
 from mlflow_ledger.bus import SCHEME, folder_of
 from mlflow_ledger.consumers import Decide, Ledger, open_ledger
@@ -35,7 +36,7 @@ from mlflow_ledger.schemas import (
 if TYPE_CHECKING:
     from mlflow_ledger.consumers import Analytics
 
-__all__ = ["LedgerStore", "mlflow_errors", "now_ms", "whole"]
+__all__ = ["LedgerStore", "mlflow_errors", "now_ms", "start_offset", "whole"]
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -62,6 +63,13 @@ class LedgerStore:
     @property
     def _analytics(self) -> Analytics:
         return analytics_of(self._ledger)
+
+    def close(self) -> None:
+        """Let go of all files of the ledger; whoever uses it next opens them again."""
+        analytics = _analytics.get(self._ledger)
+        if analytics is not None:
+            analytics.close()
+        self._ledger.close()
 
     def _write(self, *events: Event) -> None:
         """Say something that does not depend on what is there."""
@@ -121,6 +129,15 @@ def whole(number: float | None) -> int | None:
         # The words and the code of MLflow's SQL store, where the driver refuses the number.
         raise MlflowException("Python int too large to convert to SQLite INTEGER", INTERNAL_ERROR)
     return value
+
+
+def start_offset(page_token: str | None) -> int:
+    """Where the page that a token names begins; nonsense gets the code of MLflow's SQL store."""
+    try:
+        offset = whole(SearchUtils.parse_start_offset_from_page_token(page_token)) or 0
+    except (AttributeError, TypeError, ValueError) as error:
+        raise MlflowException(str(error), INTERNAL_ERROR) from error
+    return max(offset, 0)
 
 
 def with_mlflow_errors(work: Callable[[], Any]) -> Any:

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking import SEARCH_MAX_RESULTS_DEFAULT, SEARCH_MAX_RESULTS_THRESHOLD
-from mlflow.utils.search_utils import SearchExperimentsUtils, SearchUtils
+from mlflow.utils.search_utils import SearchExperimentsUtils
 from mlflow.utils.uri import append_to_uri_path, resolve_uri_if_local
 from mlflow.utils.validation import (
     _parse_experiment_id,
@@ -44,7 +44,7 @@ from mlflow_ledger.schemas import (
     Refused,
 )
 
-from .edge import LedgerStore, whole
+from .edge import LedgerStore, start_offset, whole
 from .entities import experiment_entity
 
 __all__ = ["DEFAULT_EXPERIMENT_ID", "Experiments", "active_experiment", "check_max_results"]
@@ -147,7 +147,7 @@ class Experiments(LedgerStore):
         check_max_results(max_results)
         filters = _filters(filter_string)
         orders = _orders(order_by)
-        offset = whole(SearchUtils.parse_start_offset_from_page_token(page_token)) or 0
+        offset = start_offset(page_token)
         rows = self._ask(
             lambda db: find_experiments(
                 db,
@@ -155,7 +155,7 @@ class Experiments(LedgerStore):
                 filters,
                 orders,
                 max_results + 1,
-                max(offset, 0),
+                offset,
             )
         )
         token = None
@@ -221,7 +221,7 @@ def _filters(filter_string: str | None) -> list[Filter]:
             allowed = ("=", "!=", "LIKE", "ILIKE", "IS NULL", "IS NOT NULL")
             _check(comparator in allowed, f"Invalid comparator for tag: {comparator}")
         else:
-            _check(False, f"Invalid token type: {kind}")  # noqa: FBT003
+            _check(False, f"Invalid token type: {kind}")
         filters.append(Filter(kind, key, comparator, value))
     return filters
 
@@ -244,7 +244,7 @@ def _attribute_value(kind: str, key: str, comparator: str, value: Any) -> Any:
         try:
             return whole(int(value))
         except (TypeError, ValueError):
-            _check(False, f"{message}{value!r}")  # noqa: FBT003
+            _check(False, f"{message}{value!r}")
     return value
 
 

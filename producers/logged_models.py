@@ -162,11 +162,11 @@ class LoggedModels(LedgerStore):
         filters = _filters(filter_string)
         orders = [_order(clause) for clause in order_by or ()]
         numbers = [whole(number) or 0 for number in _parse_experiment_ids(experiment_ids)]
-        measured = [ModelDataset(d["dataset_name"], d.get("dataset_digest")) for d in datasets or ()]
+        measured = [
+            ModelDataset(d["dataset_name"], d.get("dataset_digest")) for d in datasets or ()
+        ]
         rows = self._ask(
-            lambda db: find_logged_models(
-                db, numbers, filters, measured, orders, size + 1, offset
-            )
+            lambda db: find_logged_models(db, numbers, filters, measured, orders, size + 1, offset)
         )
         following = None
         if len(rows) > size:
@@ -204,7 +204,9 @@ def _entity(row: LoggedModelRow) -> LoggedModel:
 
 
 def _pairs(pairs: list[Any] | None) -> list[KeyValue]:
-    return [KeyValue(key=p.key, value=None if p.value is None else str(p.value)) for p in pairs or ()]
+    return [
+        KeyValue(key=p.key, value=None if p.value is None else str(p.value)) for p in pairs or ()
+    ]
 
 
 def _refuse_repeated(event: Event, pairs: list[Any] | None) -> None:

@@ -13,7 +13,7 @@ from mlflow.utils.search_utils import SearchUtils
 
 from mlflow_ledger.query import MetricPoint, metric_history
 
-from .edge import LedgerStore, whole
+from .edge import LedgerStore, start_offset
 
 __all__ = ["MetricHistories"]
 
@@ -31,7 +31,7 @@ class MetricHistories(LedgerStore):
         page_token: str | None = None,
     ) -> PagedList[Metric]:
         """All values of a metric by (timestamp, step, value); none for a run that is not there."""
-        offset = max(whole(SearchUtils.parse_start_offset_from_page_token(page_token)) or 0, 0)
+        offset = start_offset(page_token)
         found = sorted(self._history(run_id, metric_key), key=_by_time)[offset:]
         token = None
         if max_results is not None and len(found) > max_results:

@@ -62,7 +62,7 @@ from mlflow_ledger.schemas import (
     TagContent,
 )
 
-from .edge import whole
+from .edge import start_offset, whole
 from .registered_models import RegisteredModels, asks_for_prompts, existing_model
 from .registry_entities import version_entity
 
@@ -197,9 +197,7 @@ class ModelVersions(RegisteredModels):
 
         return self._entity(question)
 
-    def get_latest_versions(
-        self, name: str, stages: list[str] | None = None
-    ) -> list[ModelVersion]:
+    def get_latest_versions(self, name: str, stages: list[str] | None = None) -> list[ModelVersion]:
         """The latest version of each stage, or of the stages asked for."""
         _validate_model_name(name)
 
@@ -231,10 +229,14 @@ class ModelVersions(RegisteredModels):
         orders = _orders(
             order_by or ["last_updated_timestamp DESC", "name ASC", "version_number DESC"]
         )
-        offset = whole(SearchUtils.parse_start_offset_from_page_token(page_token)) or 0
+        offset = start_offset(page_token)
         rows = self._ask(
             lambda db: find_versions(
-                db, filters, orders, max_results + 1, max(offset, 0),
+                db,
+                filters,
+                orders,
+                max_results + 1,
+                offset,
                 prompts=asks_for_prompts(filters),
             )  # fmt: skip
         )
@@ -293,11 +295,10 @@ class ModelVersions(RegisteredModels):
                     unknown,
                 )
             uid = _model_uid(db, row.model_no)
-            return [
-                kind(model_uid=uid, name=name, version_uid=row.uid, version=number, **fields)
-            ]
+            return [kind(model_uid=uid, name=name, version_uid=row.uid, version=number, **fields)]
 
         self._decide(decide)
+
 
 def _existing(db: sqlite3.Connection, name: str, number: int) -> VersionRow:
     row = version_row(db, name, number)
@@ -329,8 +330,7 @@ def _text(value: Any) -> str | None:
 def _check_page(max_results: int) -> None:
     if not isinstance(max_results, int) or max_results < 1:
         raise MlflowException(
-            "Invalid value for max_results. It must be a positive integer,"
-            f" but got {max_results}",
+            f"Invalid value for max_results. It must be a positive integer, but got {max_results}",
             INVALID_PARAMETER_VALUE,
         )
     if max_results > SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD:

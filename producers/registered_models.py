@@ -52,7 +52,7 @@ from mlflow_ledger.schemas import (
     TagContent,
 )
 
-from .edge import LedgerStore, whole
+from .edge import LedgerStore, start_offset
 from .registry_entities import model_entity
 
 __all__ = ["RegisteredModels", "asks_for_prompts", "existing_model", "is_prompt_filter"]
@@ -87,7 +87,9 @@ class RegisteredModels(LedgerStore):
             existing = self._ask(lambda db: model_row(db, name))
             if refused.reason is Reason.EXISTS and existing is not None:
                 tagged = [RegisteredModelTag(key, value) for key, value in existing.tags]
-                handle_resource_already_exist_error(name, has_prompt_tag(tagged), has_prompt_tag(tags))
+                handle_resource_already_exist_error(
+                    name, has_prompt_tag(tagged), has_prompt_tag(tags)
+                )
             raise
         return self.get_registered_model(name)
 
@@ -143,9 +145,7 @@ class RegisteredModels(LedgerStore):
         """Delete a tag, if it is there."""
         _validate_model_name(name)
         _validate_tag_name(key)
-        self._about(
-            name, lambda uid: RegisteredModelTagDeleted(model_uid=uid, name=name, tag=key)
-        )
+        self._about(name, lambda uid: RegisteredModelTagDeleted(model_uid=uid, name=name, tag=key))
 
     def delete_registered_model_alias(self, name: str, alias: str) -> None:
         """Delete an alias, if it is there."""
@@ -171,12 +171,12 @@ class RegisteredModels(LedgerStore):
             )
         parsed = SearchModelUtils.parse_search_filter(filter_string)
         orders = _orders(order_by)
-        offset = whole(SearchUtils.parse_start_offset_from_page_token(page_token)) or 0
+        offset = start_offset(page_token)
         filters = [_filter(comparison) for comparison in parsed]
 
         def question(db: sqlite3.Connection) -> PagedList[RegisteredModel]:
             rows = find_models(
-                db, filters, orders, max_results + 1, max(offset, 0),
+                db, filters, orders, max_results + 1, offset,
                 prompts=asks_for_prompts(filters),
             )  # fmt: skip
             token = None

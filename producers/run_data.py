@@ -99,7 +99,9 @@ class RunDataLogging(LedgerStore):
         _validate_param_keys_unique(params)
         content = RunDataLoggedContent.model_construct(
             **_columns(metrics),
-            params=[KeyValue(key=p.key, value="" if p.value is None else str(p.value)) for p in params],
+            params=[
+                KeyValue(key=p.key, value="" if p.value is None else str(p.value)) for p in params
+            ],
             tags=_tags(tags),
         )
         events = [RunDataLogged(run_id=run_id, content=part) for part in _parts(content)]
@@ -109,8 +111,7 @@ class RunDataLogging(LedgerStore):
         """Add a model to the tag that lists the models of a run (MLflow 2's way)."""
         if not isinstance(mlflow_model, Model):
             msg = (
-                "Argument 'mlflow_model' should be mlflow.models.Model, got "
-                f"'{type(mlflow_model)}'"
+                f"Argument 'mlflow_model' should be mlflow.models.Model, got '{type(mlflow_model)}'"
             )
             raise TypeError(msg)
 
@@ -143,7 +144,11 @@ def _point(metric: Metric) -> Point:
             dataset_digest=metric.dataset_digest,
         )
     return Point(
-        metric.key, float(metric.value), whole(metric.timestamp) or 0, whole(metric.step) or 0, model
+        metric.key,
+        float(metric.value),
+        whole(metric.timestamp) or 0,
+        whole(metric.step) or 0,
+        model,
     )
 
 
@@ -169,7 +174,9 @@ def _parts(content: RunDataLoggedContent) -> Iterator[RunDataLoggedContent]:
 
     MLflow's limits keep metrics far below the size of one event; params and tags are not.
     """
-    pairs = [(pair, "params") for pair in content.params] + [(pair, "tags") for pair in content.tags]
+    pairs = [(pair, "params") for pair in content.params] + [
+        (pair, "tags") for pair in content.tags
+    ]
     size_bytes = sum(_size_bytes(pair) for pair, _ in pairs)
     if size_bytes <= _PART_BYTES:
         yield content
@@ -187,4 +194,6 @@ def _parts(content: RunDataLoggedContent) -> Iterator[RunDataLoggedContent]:
 
 
 def _size_bytes(pair: KeyValue) -> int:
-    return len(pair.key.encode("utf-8", "replace")) + len((pair.value or "").encode("utf-8", "replace"))
+    return len(pair.key.encode("utf-8", "replace")) + len(
+        (pair.value or "").encode("utf-8", "replace")
+    )

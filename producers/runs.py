@@ -48,7 +48,7 @@ from mlflow_ledger.schemas import (
     RunUpdatedContent,
 )
 
-from .edge import LedgerStore, now_ms, whole
+from .edge import LedgerStore, now_ms, start_offset, whole
 from .entities import run_entity, run_info, without_gc
 from .experiments import active_experiment, check_max_results
 from .run_search import run_filters, run_orders
@@ -132,7 +132,9 @@ class Runs(LedgerStore):
     def restore_run(self, run_id: str) -> None:
         """Restore a run."""
         self._decide(
-            lambda db: [RunRestored(run_id=run_id, experiment_epoch=_epoch(db, run_id, RunRestored))]
+            lambda db: [
+                RunRestored(run_id=run_id, experiment_epoch=_epoch(db, run_id, RunRestored))
+            ]
         )
 
     def _hard_delete_run(self, run_id: str) -> None:
@@ -160,14 +162,14 @@ class Runs(LedgerStore):
         parsed = SearchUtils.parse_search_filter(filter_string)
         orders = run_orders(order_by)
         filters = run_filters(parsed)
-        offset = whole(SearchUtils.parse_start_offset_from_page_token(page_token)) or 0
+        offset = start_offset(page_token)
         search = RunSearch(
             experiment_ids=[whole(number) or 0 for number in _parse_experiment_ids(experiment_ids)],
             lifecycles=stages,
             filters=filters,
             orders=orders,
             limit=None if max_results is None else max_results + 1,
-            offset=max(offset, 0),
+            offset=offset,
         )
         with self._analytics.view() as view:
             numbers = find_runs(view, search)
@@ -259,5 +261,3 @@ def _run_name(tags: Sequence[RunTag], run_name: str | None) -> str:
 def _check_given(name: str, value: object) -> None:
     if value is None:
         raise MlflowException(f"{name} cannot be None", INTERNAL_ERROR)
-
-

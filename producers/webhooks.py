@@ -35,7 +35,7 @@ from mlflow_ledger.schemas import (
     WebhookUpdated,
 )
 
-from .edge import LedgerStore, whole
+from .edge import LedgerStore, start_offset
 
 __all__ = ["Webhooks"]
 
@@ -133,8 +133,8 @@ class Webhooks(LedgerStore):
             raise MlflowException(
                 "max_results must be between 1 and 1000.", INVALID_PARAMETER_VALUE
             )
-        offset = whole(SearchUtils.parse_start_offset_from_page_token(page_token)) or 0
-        rows = self._ask(lambda db: webhook_rows(db, size + 1, max(offset, 0), action))
+        offset = start_offset(page_token)
+        rows = self._ask(lambda db: webhook_rows(db, size + 1, offset, action))
         token = SearchUtils.create_page_token(offset + size) if len(rows) > size else None
         return PagedList([self._webhook(row) for row in rows[:size]], token)
 

@@ -40,8 +40,8 @@ from .search_runs import RunSearch, find_runs
 from .webhooks import WebhookRow, webhook_row, webhook_rows
 
 __all__ = [
-    "ArtifactRow",
     "DELETED_STAGE",
+    "ArtifactRow",
     "DatasetRow",
     "Details",
     "ExperimentRow",

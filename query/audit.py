@@ -172,7 +172,7 @@ def _row(
         client=envelope.client,
         action=event.command if isinstance(event, CommandRejected) else envelope.type,
         entity=envelope.subject,
-        uid=_uid(event),
+        uid=(told.uid if told else None) or _uid(event),
         detail=detail,
         verdict=verdict.kind,
         code=verdict.code,
@@ -186,7 +186,7 @@ def _uid(event: Event | None) -> str | None:
     if isinstance(event, RegisteredModelEvent):
         return event.model_uid
     if isinstance(event, CommandRejected) and event.command_subject.startswith("models:/"):
-        return event.command_key
+        return event.command_key or None
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 __all__ = ["Filter", "Order", "Sql", "compare", "ilike_duckdb", "ilike_sqlite"]
 
@@ -35,13 +35,13 @@ class Sql:
         self.text = text
         self.values = list(values)
 
-    def add(self, text: str, *values: object) -> Sql:
+    def add(self, text: str, *values: object) -> Self:
         """Add text and the values of its question marks."""
         self.text += text
         self.values.extend(values)
         return self
 
-    def __iadd__(self, other: Sql) -> Sql:
+    def __iadd__(self, other: Sql) -> Self:
         """Add another piece."""
         return self.add(other.text, *other.values)
 
@@ -66,9 +66,9 @@ def compare(column: str, comparator: str, value: object, ilike: str) -> Sql:
 
 _UPPER, _LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 
-ilike_duckdb = (
-    f"translate({{column}}, '{_UPPER}', '{_LOWER}') LIKE translate({{value}}, '{_UPPER}', '{_LOWER}')"
-)
+_FOLDED = f"translate({{}}, '{_UPPER}', '{_LOWER}')"
+
+ilike_duckdb = f"{_FOLDED.format('{column}')} LIKE {_FOLDED.format('{value}')}"
 """ILIKE as SQLite's ``lower`` does it, which folds ASCII only."""
 
 ilike_sqlite = "lower({column}) LIKE lower({value})"

@@ -52,7 +52,7 @@ def experiment_by_name(
     return _one(db, f"{_SELECT} AND name = ? AND workspace = ?", name, workspace)
 
 
-def find_experiments(  # noqa: PLR0917  # one value for each part of the question
+def find_experiments(  # one value for each part of the question
     db: sqlite3.Connection,
     lifecycles: Sequence[str],
     filters: Sequence[Filter],
@@ -68,7 +68,7 @@ def find_experiments(  # noqa: PLR0917  # one value for each part of the questio
     keys = [f"{_COLUMNS[o.key]} {'ASC' if o.ascending else 'DESC'}" for o in orders]
     sql.add(f" ORDER BY {', '.join(keys)} LIMIT ? OFFSET ?", limit, offset)
     rows = db.execute(sql.text, sql.values).fetchall()
-    return [ExperimentRow(*row, _tags(db, row[0])) for row in rows]
+    return [ExperimentRow._make((*row, _tags(db, row[0]))) for row in rows]
 
 
 def _condition(condition: Filter) -> Sql:
@@ -89,7 +89,7 @@ def _condition(condition: Filter) -> Sql:
 
 def _one(db: sqlite3.Connection, query: str, *values: object) -> ExperimentRow | None:
     row = db.execute(query, values).fetchone()
-    return ExperimentRow(*row, _tags(db, row[0])) if row else None
+    return ExperimentRow._make((*row, _tags(db, row[0]))) if row else None
 
 
 def _tags(db: sqlite3.Connection, experiment_id: int) -> list[tuple[str, str | None]]:

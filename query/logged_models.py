@@ -178,9 +178,7 @@ def _order_keys(sql: Sql, orders: Sequence[ModelOrder]) -> list[str]:
     return keys
 
 
-def _join_latest(
-    sql: Sql, alias: str, key: str, dataset: tuple[str | None, str | None]
-) -> None:
+def _join_latest(sql: Sql, alias: str, key: str, dataset: tuple[str | None, str | None]) -> None:
     sql.add(
         " LEFT JOIN (SELECT model_id, value, row_number() OVER (PARTITION BY model_id "
         "ORDER BY timestamp_ms DESC, step DESC, run_id ASC) AS place "
@@ -195,19 +193,21 @@ def _join_latest(
 
 def _whole(db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> Iterator[LoggedModelRow]:
     for row in rows:
-        yield LoggedModelRow(
-            *row,
-            db.execute(
-                "SELECT key, value FROM logged_model_params WHERE logged_model_no = ?", row[:1]
-            ).fetchall(),
-            db.execute(
-                "SELECT key, value FROM logged_model_tags WHERE logged_model_no = ?", row[:1]
-            ).fetchall(),
-            db.execute(
-                "SELECT key, value, timestamp_ms, step, run_id, dataset_name, dataset_digest "
-                "FROM logged_model_metrics WHERE model_id = ?",
-                row[1:2],
-            ).fetchall(),
+        yield LoggedModelRow._make(
+            (
+                *row,
+                db.execute(
+                    "SELECT key, value FROM logged_model_params WHERE logged_model_no = ?", row[:1]
+                ).fetchall(),
+                db.execute(
+                    "SELECT key, value FROM logged_model_tags WHERE logged_model_no = ?", row[:1]
+                ).fetchall(),
+                db.execute(
+                    "SELECT key, value, timestamp_ms, step, run_id, dataset_name, dataset_digest "
+                    "FROM logged_model_metrics WHERE model_id = ?",
+                    row[1:2],
+                ).fetchall(),
+            )
         )
 
 

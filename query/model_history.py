@@ -88,9 +88,10 @@ class ModelHistory:
         names = {self.name, *(name for names in self.names.values() for name in names)}
         subjects = tuple(f"models:/{name}" for name in sorted(names))
         models = {uid: _Model() for uid in self.names}
+        owners: dict[str, str] = {}
         selection = Selection(subjects=subjects, below=subjects)
         for entry in judged(self._ledger, self._ledger.log.select(selection), self._end):
-            uid = self._uid(entry)
+            uid = self._uid(entry, owners)
             if uid is None and not self._about_name(entry):
                 continue
             changes: tuple[Change, ...] = ()
@@ -122,13 +123,21 @@ class ModelHistory:
             if entry.verdict.kind == "accepted":
                 yield entry
 
-    def _uid(self, entry: Judged) -> str | None:
-        """The uid that a record names, if it is one of these models'."""
+    def _uid(self, entry: Judged, owners: dict[str, str]) -> str | None:
+        """The uid that a record is about, if it is one of these models'.
+
+        A refused command may not know the uid: it is about the model that then had the name.
+        """
         uid = None
         if isinstance(entry.event, RegisteredModelEvent):
             uid = entry.event.model_uid
+            if entry.verdict.kind == "accepted":
+                _note_owner(owners, entry.event)
         elif isinstance(entry.event, CommandRejected):
             uid = entry.event.command_key
+        if uid not in self.names and entry.verdict.kind != "accepted":
+            subject = entry.stored.record.envelope.subject
+            uid = owners.get(subject.removeprefix("models:/").split("/")[0])
         return uid if uid in self.names else None
 
     def _about_name(self, entry: Judged) -> bool:
@@ -138,6 +147,17 @@ class ModelHistory:
         return entry.verdict.kind != "accepted" and (
             subject == named or subject.startswith(f"{named}/")
         )
+
+
+def _note_owner(owners: dict[str, str], event: RegisteredModelEvent) -> None:
+    """Follow which model has which name."""
+    if isinstance(event, RegisteredModelCreated):
+        owners[event.name] = event.model_uid
+    elif isinstance(event, (RegisteredModelRenamed, RegisteredModelDeleted)):
+        for name in [name for name, uid in owners.items() if uid == event.model_uid]:
+            del owners[name]
+        if isinstance(event, RegisteredModelRenamed):
+            owners[event.new_name] = event.model_uid
 
 
 def _version_of(entry: Judged) -> int | None:

@@ -124,7 +124,7 @@ def latest_versions(db: sqlite3.Connection, model_no: int) -> list[VersionRow]:
     return [_whole_version(db, row) for row in rows]
 
 
-def find_models(  # noqa: PLR0917  # one value for each part of the question
+def find_models(  # one value for each part of the question
     db: sqlite3.Connection,
     filters: Sequence[Filter],
     orders: Sequence[Order],
@@ -152,7 +152,7 @@ def find_models(  # noqa: PLR0917  # one value for each part of the question
     return [_whole_model(db, row) for row in db.execute(sql.text, sql.values).fetchall()]
 
 
-def find_versions(  # noqa: PLR0917  # one value for each part of the question
+def find_versions(  # one value for each part of the question
     db: sqlite3.Connection,
     filters: Sequence[Filter],
     orders: Sequence[Order],
@@ -188,7 +188,9 @@ def _add_tags(
     for condition in filters:
         if condition.kind != "tag" or (condition.key == PROMPT_TAG and not prompts):
             continue
-        sql.add(f" AND EXISTS (SELECT 1 FROM {table} t WHERE {owner} AND t.key = ? AND ", condition.key)
+        sql.add(
+            f" AND EXISTS (SELECT 1 FROM {table} t WHERE {owner} AND t.key = ? AND ", condition.key
+        )
         sql += compare("t.value", condition.comparator, condition.value, ilike_sqlite)
         sql.add(")")
 
@@ -201,14 +203,16 @@ def _add_page(
 
 
 def _whole_model(db: sqlite3.Connection, row: tuple[Any, ...]) -> ModelRow:
-    return ModelRow(
-        *row,
-        db.execute(
-            "SELECT key, value FROM registered_model_tags WHERE model_no = ?", row[:1]
-        ).fetchall(),
-        db.execute(
-            "SELECT alias, version FROM model_aliases WHERE model_no = ?", row[:1]
-        ).fetchall(),
+    return ModelRow._make(
+        (
+            *row,
+            db.execute(
+                "SELECT key, value FROM registered_model_tags WHERE model_no = ?", row[:1]
+            ).fetchall(),
+            db.execute(
+                "SELECT alias, version FROM model_aliases WHERE model_no = ?", row[:1]
+            ).fetchall(),
+        )
     )
 
 
@@ -216,10 +220,13 @@ def _whole_version(db: sqlite3.Connection, row: tuple[Any, ...]) -> VersionRow:
     aliases = db.execute(
         "SELECT alias FROM model_aliases WHERE model_no = ? AND version = ?", row[:2]
     )
-    return VersionRow(
-        *row,
-        db.execute(
-            "SELECT key, value FROM model_version_tags WHERE model_no = ? AND version = ?", row[:2]
-        ).fetchall(),
-        [alias for (alias,) in aliases],
+    return VersionRow._make(
+        (
+            *row,
+            db.execute(
+                "SELECT key, value FROM model_version_tags WHERE model_no = ? AND version = ?",
+                row[:2],
+            ).fetchall(),
+            [alias for (alias,) in aliases],
+        )
     )

@@ -82,13 +82,15 @@ def run_rows(db: sqlite3.Connection, numbers: Sequence[int]) -> list[RunRow]:
     """The runs of these numbers, in this order."""
     rows = {
         row[0]: RunRow._make(row)
-        for row in db.execute(f"SELECT {_COLUMNS} FROM live_runs WHERE run_no IN {_LIST}", _list(numbers))
+        for row in db.execute(
+            f"SELECT {_COLUMNS} FROM live_runs WHERE run_no IN {_LIST}", _list(numbers)
+        )
     }
     return [rows[number] for number in numbers if number in rows]
 
 
 def run_details(db: sqlite3.Connection, numbers: Sequence[int]) -> Details:
-    """Params, tags, latest metrics, inputs and outputs of these runs, in order of key or logging."""
+    """Params, tags, latest metrics, inputs and outputs of these runs, by key or as logged."""
     details, wanted = Details(), _list(numbers)
     for run_no, key, value in db.execute(
         f"SELECT run_no, key, value FROM params WHERE run_no IN {_LIST}", wanted
@@ -112,13 +114,15 @@ def run_details(db: sqlite3.Connection, numbers: Sequence[int]) -> Details:
         wanted,
     ):
         pairs = [(key, value) for key, value in json.loads(tags)]
-        details.datasets.setdefault(run_no, []).append(DatasetRow(*dataset, pairs))
+        details.datasets.setdefault(run_no, []).append(DatasetRow._make((*dataset, pairs)))
     for run_no, model_id in db.execute(
-        f"SELECT run_no, model_id FROM run_model_inputs WHERE run_no IN {_LIST} ORDER BY ord", wanted
+        f"SELECT run_no, model_id FROM run_model_inputs WHERE run_no IN {_LIST} ORDER BY ord",
+        wanted,
     ):
         details.model_inputs.setdefault(run_no, []).append(model_id)
     for run_no, model_id, step in db.execute(
-        f"SELECT run_no, model_id, step FROM run_model_outputs WHERE run_no IN {_LIST} ORDER BY ord",
+        "SELECT run_no, model_id, step FROM run_model_outputs "
+        f"WHERE run_no IN {_LIST} ORDER BY ord",
         wanted,
     ):
         details.model_outputs.setdefault(run_no, []).append((model_id, step))

@@ -85,10 +85,12 @@ def _condition(condition: Filter) -> Sql:
         sql += compare(f"i.{key}", comparator, value, ilike_duckdb)
         return sql.add(")")
     table = _TABLES[kind]
-    sql = Sql(f"EXISTS (SELECT 1 FROM fold.{table} x WHERE x.run_no = r.run_no AND x.key = ?", [key])
+    sql = Sql(
+        f"EXISTS (SELECT 1 FROM fold.{table} x WHERE x.run_no = r.run_no AND x.key = ?", [key]
+    )
     if comparator in ("IS NULL", "IS NOT NULL"):
         sql.add(")")
-        return Sql("NOT ") .add(sql.text, *sql.values) if comparator == "IS NULL" else sql
+        return Sql("NOT ").add(sql.text, *sql.values) if comparator == "IS NULL" else sql
     sql.add(" AND ")
     if kind == "metric":
         sql += _metric(comparator, value)
@@ -129,4 +131,3 @@ def _orders(sql: Sql, orders: Sequence[Order]) -> list[str]:
     if not by_start:
         keys.append("r.start_ms DESC NULLS LAST")
     return [*keys, "r.run_id"]
-

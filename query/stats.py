@@ -106,6 +106,6 @@ def _part_of(path: Path) -> str:
     top = path.parts[0]
     if top in ("blobs", "snapshots"):
         return top
-    if top.startswith("log.sqlite"):
+    if top == "lock" or top.startswith("log.sqlite"):
         return "log"
     return "state" if top.startswith(("state-", "CURRENT")) else "other"

@@ -30,6 +30,7 @@ Progress = Callable[[str, int, int], None]
 """Is told which part is being checked, how much of it is done, and of how much."""
 
 _BATCH = 1000
+_PARTS = ("log", "state", "analytics", "artifacts")
 _GARBLED = (LogError, ValueError, TypeError, sqlite3.Error)
 """What reading or folding a record raises whose bytes are not what was written."""
 
@@ -45,7 +46,7 @@ _CLAIM_CHECKS = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A place where something does not hold: in the ``log``, ``state``, ``analytics`` or blobs."""
+    """A place where something does not hold; ``part`` is one of those of a report."""
 
     part: str
     place: str
@@ -116,6 +117,7 @@ class _Verification:
             self.report.state_digest = state_digest(replayed)
         if self.report.holds and self.report.state is not None:
             self._analytics()
+        self.report.findings.sort(key=lambda finding: _PARTS.index(finding.part))
 
     def _found(self, part: str, place: str, message: str) -> None:
         self.report.findings.append(Finding(part, place, message))
@@ -131,10 +133,12 @@ class _Verification:
             for stored in self._records(min(_BATCH, last - self._offset)):
                 self._look(stored)
                 try:
-                    self._fold.apply(stored)
+                    verdict = self._fold.apply(stored)
                 except _GARBLED as error:
                     self._unreadable(stored.offset, str(error))
                     break
+                if verdict.kind in ("conflict", "unreadable"):
+                    self._found("log", f"event {stored.offset}", verdict.message)
             self._fold.save_progress()
             replayed.execute("COMMIT")
             self._progress("log", self._offset, self._end)
@@ -262,7 +266,7 @@ class _Verification:
 
     def _explained(self, difference: Difference) -> str:
         """What differs; of an identity also the event whose bytes are not what they were."""
-        if difference.table == "identities":
+        if difference.table == "identities" and len(difference.values) > 1:
             where = "AND source = ? AND id = ?"
             for stored in self._ledger.log.rows(1, 1, where, difference.values):
                 return f"event {stored.offset} is not the one that was folded: {difference.message}"

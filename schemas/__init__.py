@@ -90,6 +90,7 @@ from .runs import (
 from .webhooks import WebhookContent, WebhookCreated, WebhookDeleted, WebhookEvent, WebhookUpdated
 
 __all__ = [
+    "MAX_FLOAT",
     "ActorKind",
     "ArtifactDeleted",
     "ArtifactError",
@@ -140,7 +141,6 @@ __all__ = [
     "LoggedModelTagDeleted",
     "LoggedModelTagsSet",
     "LoggedModelTagsSetContent",
-    "MAX_FLOAT",
     "MetricModel",
     "ModelOutput",
     "ModelVersionCreated",

@@ -31,7 +31,7 @@ def avro_schema(event: type[Event]) -> AvroSchema:
     """
     schema = _record(event, set())
     if event.content_type is not None:
-        content = _record(event.content_type, {_NONCE["name"], *_names(schema)})
+        content = _record(event.content_type, {"nonce", *_names(schema)})
         schema["fields"].append({"name": "content", "type": ["null", content, "bytes"]})
     return schema
 
@@ -53,7 +53,8 @@ def content_schema(schema: AvroSchema) -> AvroSchema | None:
     record = field["type"][1]
     defined = {r["name"]: r for r in _records(head_schema(schema))}
     fields = [f for f in record["fields"] if f["name"] != "nonce"]
-    return _with_definitions({**record, "fields": fields}, defined, set())
+    alone: AvroSchema = _with_definitions({**record, "fields": fields}, defined, set())
+    return alone
 
 
 def fingerprint(schema: AvroSchema) -> bytes:

@@ -62,7 +62,9 @@ def decode(type_name: str, head: bytes, content: bytes | None = None) -> Event:
     """
     event = event_types().get(type_name)
     if event is None:
-        msg = f"event type {type_name!r} is not known here; a newer mlflow-ledger may have written it"
+        msg = (
+            f"event type {type_name!r} is not known here; a newer mlflow-ledger may have written it"
+        )
         raise DecodeError(msg)
     writer = _writer(type_name, head[:_HEADER_BYTES])
     reader = _current(event)
@@ -129,7 +131,7 @@ def _old_writer(type_name: str, header: bytes) -> _Schema:
     schema = released_schemas().get(header[len(MARKER) :])
     if schema is None or schema["name"] != type_name or not header.startswith(MARKER):
         msg = (
-            f"schema fingerprint {header[len(MARKER):].hex()} of a {type_name} is not known here; "
+            f"schema fingerprint {header[len(MARKER) :].hex()} of a {type_name} is not known here; "
             "a newer mlflow-ledger may have written it: upgrade this one"
         )
         raise DecodeError(msg)

@@ -63,7 +63,8 @@ class Envelope(NamedTuple):
     def canonical(self) -> bytes:
         """The attributes as JSON, names sorted, no white space, UTF-8: what the digest covers."""
         text = (
-            f'{_writer_json(self.actor, self.actorkind, self.client)}{_opt("correlationid", self.correlationid)}'
+            f"{_writer_json(self.actor, self.actorkind, self.client)}"
+            f"{_opt('correlationid', self.correlationid)}"
             f',"host":{_json(self.host)},"id":"{self.id}"{_opt("keyid", self.keyid)}'
             f"{_opt('originid', self.originid)}{_opt('originsource', self.originsource)}"
             f',"rules":"{self.rules}","source":{_json(self.source)},"specversion":"1.0"'

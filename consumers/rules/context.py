@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from mlflow_ledger.schemas import ClaimCheck, Envelope, Event
+from mlflow_ledger.schemas import ClaimCheck, Envelope, Event, KeyValue, Reason, Refused
 
-__all__ = ["Context", "Rule", "rule", "rules_of", "stored_text"]
+__all__ = [
+    "Context",
+    "Rule",
+    "check_params",
+    "experiment_number",
+    "rule",
+    "rules_of",
+    "stored_text",
+]
+
+_MAX_DIGITS = 18
 
 E = TypeVar("E", bound=Event)
 Rule = Callable[["Context", Any], None]
@@ -60,6 +70,28 @@ def rule(event: type[E]) -> Callable[[Callable[[Context, E], None]], Callable[[C
 def rules_of(version: int) -> Mapping[type[Event], Rule] | None:
     """The rules of one version, or None where it is not known here; released ones stay."""
     return _RULES.get(version)
+
+
+def experiment_number(experiment_id: str) -> int:
+    """An experiment's id as a number.
+
+    Raises:
+        Refused: it is none.
+    """
+    if experiment_id.isascii() and experiment_id.isdigit() and len(experiment_id) <= _MAX_DIGITS:
+        return int(experiment_id)
+    raise Refused(Reason.INVALID, f"Invalid experiment ID {experiment_id!r}: it is no number.")
+
+
+def check_params(params: Iterable[KeyValue]) -> None:
+    """Unlike a tag's, a param's value is never absent.
+
+    Raises:
+        Refused: one is.
+    """
+    for param in params:
+        if param.value is None:
+            raise Refused(Reason.INVALID, f"Param {param.key!r} has no value.")
 
 
 def stored_text(text: str | ClaimCheck | None) -> str | bytes | None:

@@ -16,7 +16,7 @@ from mlflow_ledger.schemas import (
     Refused,
 )
 
-from .context import Context, rule
+from .context import Context, experiment_number, rule
 
 __all__: list[str] = []
 
@@ -24,13 +24,14 @@ __all__: list[str] = []
 @rule(ExperimentCreated)
 def experiment_created(context: Context, event: ExperimentCreated) -> None:
     """A name is unique among active and deleted experiments; so is an id."""
-    _refuse_taken(context, event.name)
-    if context.row("SELECT 1 FROM experiments WHERE experiment_id = ?", int(event.experiment_id)):
+    experiment_id = experiment_number(event.experiment_id)
+    _refuse_taken(context, context.envelope.workspace, event.name)
+    if context.row("SELECT 1 FROM experiments WHERE experiment_id = ?", experiment_id):
         raise Refused(Reason.EXISTS, f"Experiment with id={event.experiment_id} already exists.")
     now_ms = context.envelope.time_ms
     context.write(
         "INSERT INTO experiments VALUES (?, ?, ?, ?, 'active', 0, 0, ?, ?)",
-        int(event.experiment_id),
+        experiment_id,
         context.envelope.workspace,
         event.name,
         event.artifact_location,
@@ -38,18 +39,18 @@ def experiment_created(context: Context, event: ExperimentCreated) -> None:
         now_ms,
     )
     for tag in event.content.tags if event.content else ():
-        _set_tag(context, event.experiment_id, tag.key, tag.value)
+        _set_tag(context, experiment_id, tag.key, tag.value)
     context.catalog = True
 
 
 @rule(ExperimentRenamed)
 def experiment_renamed(context: Context, event: ExperimentRenamed) -> None:
     """Only an active experiment gets another name, and none that is taken."""
-    experiment_id, name, lifecycle = _experiment(context, event.experiment_id)
+    experiment_id, workspace, name, lifecycle = _experiment(context, event.experiment_id)
     if lifecycle != "active":
         raise Refused(Reason.STATE, "Cannot rename a non-active experiment.")
     if name != event.name:
-        _refuse_taken(context, event.name, Reason.BAD_REQUEST)
+        _refuse_taken(context, workspace, event.name, Reason.BAD_REQUEST)
     context.write(
         "UPDATE experiments SET name = ?, updated_ms = ? WHERE experiment_id = ?",
         event.name,
@@ -82,10 +83,8 @@ def experiment_purged(context: Context, event: ExperimentPurged) -> None:
 @rule(ExperimentTagSet)
 def experiment_tag_set(context: Context, event: ExperimentTagSet) -> None:
     """Tags are set on active experiments only."""
-    _active(context, event.experiment_id)
-    _set_tag(
-        context, event.experiment_id, event.tag, event.content.value if event.content else None
-    )
+    experiment_id = _active(context, event.experiment_id)
+    _set_tag(context, experiment_id, event.tag, event.content.value if event.content else None)
     context.catalog = True
 
 
@@ -106,9 +105,9 @@ def experiment_tag_deleted(context: Context, event: ExperimentTagDeleted) -> Non
 
 def _experiment(context: Context, experiment_id: str) -> tuple[Any, ...]:
     row: tuple[Any, ...] | None = context.row(
-        "SELECT experiment_id, name, lifecycle FROM experiments "
+        "SELECT experiment_id, workspace, name, lifecycle FROM experiments "
         "WHERE experiment_id = ? AND lifecycle <> 'purged'",
-        int(experiment_id),
+        experiment_number(experiment_id),
     )
     if row is None:
         raise Refused(Reason.MISSING, f"No Experiment with id={experiment_id} exists")
@@ -116,7 +115,7 @@ def _experiment(context: Context, experiment_id: str) -> tuple[Any, ...]:
 
 
 def _active(context: Context, experiment_id: str) -> int:
-    number, _, lifecycle = _experiment(context, experiment_id)
+    number, _, _, lifecycle = _experiment(context, experiment_id)
     if lifecycle != "active":
         raise Refused(
             Reason.INVALID,
@@ -127,7 +126,7 @@ def _active(context: Context, experiment_id: str) -> int:
 
 
 def _new_epoch(context: Context, experiment_id: str, before: str, after: str) -> int:
-    number, _, lifecycle = _experiment(context, experiment_id)
+    number, _, _, lifecycle = _experiment(context, experiment_id)
     if lifecycle != before:
         raise Refused(Reason.MISSING, f"No Experiment with id={experiment_id} exists")
     now_ms = context.envelope.time_ms
@@ -143,17 +142,17 @@ def _new_epoch(context: Context, experiment_id: str, before: str, after: str) ->
     return int(number)
 
 
-def _refuse_taken(context: Context, name: str, reason: Reason = Reason.EXISTS) -> None:
+def _refuse_taken(
+    context: Context, workspace: str, name: str, reason: Reason = Reason.EXISTS
+) -> None:
     taken = context.row(
-        "SELECT 1 FROM experiments WHERE workspace = ? AND name = ?",
-        context.envelope.workspace,
-        name,
+        "SELECT 1 FROM experiments WHERE workspace = ? AND name = ?", workspace, name
     )
     if taken:
         raise Refused(reason, f"Experiment(name={name}) already exists.")
 
 
-def _set_tag(context: Context, experiment_id: str, key: str, value: str | None) -> None:
+def _set_tag(context: Context, experiment_id: int, key: str, value: str | None) -> None:
     context.write(
-        "INSERT OR REPLACE INTO experiment_tags VALUES (?, ?, ?)", int(experiment_id), key, value
+        "INSERT OR REPLACE INTO experiment_tags VALUES (?, ?, ?)", experiment_id, key, value
     )

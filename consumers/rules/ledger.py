@@ -18,6 +18,8 @@ def ledger_created(context: Context, event: LedgerCreated) -> None:
     known = context.row("SELECT value FROM meta WHERE key = 'ledger_id'")
     if known is not None:
         raise Refused(Reason.EXISTS, f"This log is already ledger {known[0]}'s")
+    if context.row("SELECT 1 FROM experiments"):
+        raise Refused(Reason.STATE, "A ledger's beginning comes before all else")
     context.write("INSERT INTO meta VALUES ('ledger_id', ?)", event.ledger_id)
     context.write("INSERT INTO meta VALUES ('artifact_root', ?)", event.artifact_root)
     context.write("INSERT INTO meta VALUES ('erasable', ?)", str(int(event.erasable)))

@@ -17,7 +17,7 @@ from mlflow_ledger.schemas import (
     Refused,
 )
 
-from .context import Context, rule
+from .context import Context, check_params, experiment_number, rule
 
 __all__: list[str] = []
 
@@ -27,13 +27,15 @@ def logged_model_created(context: Context, event: LoggedModelCreated) -> None:
     """A model id is given once; a logged model is pending until it is finalized."""
     if context.row("SELECT 1 FROM logged_models WHERE model_id = ?", event.model_id):
         raise Refused(Reason.EXISTS, f"Logged model with ID '{event.model_id}' already exists.")
+    experiment_id = experiment_number(event.experiment_id)
     content, now_ms = event.content, context.envelope.time_ms
+    check_params(content.params if content else ())
     context.write(
         "INSERT INTO logged_models (model_id, experiment_id, name, artifact_location, created_ms, "
         "updated_ms, status, model_type, source_run_id, lifecycle) "
         "VALUES (?, ?, ?, ?, ?, ?, 'PENDING', ?, ?, 'active')",
         event.model_id,
-        int(event.experiment_id),
+        experiment_id,
         content.name if content else "",
         event.artifact_location,
         now_ms,
@@ -85,6 +87,7 @@ def logged_model_params_logged(context: Context, event: LoggedModelParamsLogged)
     """A param of a logged model is logged once."""
     number = _number(context, event.model_id)
     params = event.content.params if event.content else ()
+    check_params(params)
     for param in params:
         if context.row(
             "SELECT 1 FROM logged_model_params WHERE logged_model_no = ? AND key = ?",

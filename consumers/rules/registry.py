@@ -33,8 +33,10 @@ DELETED_STAGE = "Deleted_Internal"
 
 @rule(RegisteredModelCreated)
 def model_created(context: Context, event: RegisteredModelCreated) -> None:
-    """A model's name is unique."""
-    _refuse_taken(context, event.name)
+    """A model's name is unique, and so is its uid."""
+    _refuse_taken(context, context.envelope.workspace, event.name)
+    if context.row("SELECT 1 FROM registered_models WHERE uid = ?", event.model_uid):
+        raise Refused(Reason.EXISTS, f"Registered Model (uid={event.model_uid}) already exists.")
     content, now_ms = event.content, context.envelope.time_ms
     context.write(
         "INSERT INTO registered_models (uid, workspace, name, created_ms, updated_ms, description) "
@@ -73,8 +75,11 @@ def model_updated(context: Context, event: RegisteredModelUpdated) -> None:
 def model_renamed(context: Context, event: RegisteredModelRenamed) -> None:
     """The model and all its versions were touched, as in MLflow."""
     model_no = _model_no(context, event)
-    if event.new_name != event.name:
-        _refuse_taken(context, event.new_name)
+    workspace, name = context.row(
+        "SELECT workspace, name FROM registered_models WHERE model_no = ?", model_no
+    )
+    if event.new_name != name:
+        _refuse_taken(context, workspace, event.new_name)
     now_ms = context.envelope.time_ms
     context.write(
         "UPDATE registered_models SET name = ?, updated_ms = ? WHERE model_no = ?",
@@ -221,9 +226,7 @@ def version_stage_changed(context: Context, event: ModelVersionStageChanged) -> 
 def version_deleted(context: Context, event: ModelVersionDeleted) -> None:
     """The version's number stays taken; what it said is redacted as MLflow does, tags stay."""
     model_no, version = _version(context, event)
-    context.write(
-        "DELETE FROM model_aliases WHERE model_no = ? AND version = ?", model_no, version
-    )
+    context.write("DELETE FROM model_aliases WHERE model_no = ? AND version = ?", model_no, version)
     context.write(
         "UPDATE model_versions SET stage = ?, updated_ms = ?, description = NULL, user_id = NULL, "
         "source = 'REDACTED-SOURCE-PATH', run_id = 'REDACTED-RUN-ID', "
@@ -292,11 +295,9 @@ def _touch_model(context: Context, model_no: int) -> None:
     context.catalog = True
 
 
-def _refuse_taken(context: Context, name: str) -> None:
+def _refuse_taken(context: Context, workspace: str, name: str) -> None:
     taken = context.row(
-        "SELECT 1 FROM registered_models WHERE workspace = ? AND name = ?",
-        context.envelope.workspace,
-        name,
+        "SELECT 1 FROM registered_models WHERE workspace = ? AND name = ?", workspace, name
     )
     if taken:
         raise Refused(Reason.EXISTS, f"Registered Model (name={name}) already exists.")

@@ -28,7 +28,7 @@ from mlflow_ledger.schemas import (
     points,
 )
 
-from .context import Context, rule, stored_text
+from .context import Context, check_params, experiment_number, rule, stored_text
 
 __all__ = ["RUN_NAME_TAG"]
 
@@ -41,12 +41,12 @@ def run_created(context: Context, event: RunCreated) -> None:
     """A run id is given once."""
     if context.row("SELECT 1 FROM runs WHERE run_id = ?", event.run_id):
         raise Refused(Reason.EXISTS, f"Run with id={event.run_id} already exists")
-    content = event.content
+    experiment_id, content = experiment_number(event.experiment_id), event.content
     context.write(
         "INSERT INTO runs (run_id, experiment_id, name, user_id, status, start_ms, artifact_uri, "
         "lifecycle, epoch) VALUES (?, ?, ?, ?, 'RUNNING', ?, ?, 'active', ?)",
         event.run_id,
-        int(event.experiment_id),
+        experiment_id,
         content.name if content else "",
         content.user_id if content else None,
         event.start_time_ms,
@@ -111,10 +111,10 @@ def run_data_logged(context: Context, event: RunDataLogged) -> None:
     content = event.content
     if content is None:
         return
+    logged = list(points(content))
     if content.params:
         _log_params(context, event.run_id, run_no, content.params)
-    if content.metric_key:
-        logged = list(points(content))
+    if logged:
         _log_metrics(context, run_no, logged)
         if content.metric_models:
             _log_model_metrics(context, event.run_id, logged)
@@ -215,6 +215,7 @@ def _set_tag(context: Context, run_no: int, tag: KeyValue) -> None:
 
 
 def _log_params(context: Context, run_id: str, run_no: int, params: Sequence[KeyValue]) -> None:
+    check_params(params)
     changed = []
     for param in params:
         old = context.row(
@@ -248,7 +249,7 @@ def _log_metrics(context: Context, run_no: int, logged: Sequence[Point]) -> None
             chunk(of_key),
         )
         latest = max(of_key, key=_order)
-        is_nan = latest.value != latest.value  # noqa: PLR0124  # NaN is what differs from itself
+        is_nan = latest.value != latest.value  # NaN is what differs from itself
         context.write(
             "INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
             "value = excluded.value, is_nan = excluded.is_nan, "
@@ -266,7 +267,7 @@ def _log_metrics(context: Context, run_no: int, logged: Sequence[Point]) -> None
 
 
 def _order(point: Point) -> tuple[int, int, float]:
-    value = point.value if point.value == point.value else 0.0  # noqa: PLR0124  # NaN counts as 0
+    value = point.value if point.value == point.value else 0.0  # NaN counts as 0
     return point.step, point.timestamp_ms, value
 
 

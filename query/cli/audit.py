@@ -28,7 +28,7 @@ Examples:
   mlflow-ledger audit ledger:./store runs:/0a1b2c3d --since 2026-03-03T12:00:00Z --json
 
 ENTITY is models:/NAME, models:/NAME/VERSION, runs:/ID, experiments:/ID, logged_models:/ID or
-webhooks:/ID; without it everything is shown. A model is followed through its names."""
+webhooks:/ID; without it everything is shown. A model is followed through its names.""",
 )
 @uri
 @click.argument("entity", required=False, type=ENTITY)

@@ -21,7 +21,7 @@ __all__ = ["lineage"]
     epilog="""\b
 Examples:
   mlflow-ledger lineage ledger:./store models:/wine/2
-  mlflow-ledger lineage ledger:./store models:/wine@champion --json"""
+  mlflow-ledger lineage ledger:./store models:/wine@champion --json""",
 )
 @uri
 @click.argument("model_uri", metavar="MODEL_URI", type=ENTITY)

@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.2
 Examples:
   mlflow-ledger log ledger:./store --limit 20
   mlflow-ledger log ledger:./store --since 2026-03-03T12:00:00Z --json
-  mlflow-ledger log ledger:./store --follow"""
+  mlflow-ledger log ledger:./store --follow""",
 )
 @uri
 @click.option("--follow", is_flag=True, help="Go on as events are appended, until Ctrl-C.")

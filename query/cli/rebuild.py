@@ -16,7 +16,7 @@ __all__ = ["rebuild"]
     short_help="Throw state and analytics away and fold again.",
     epilog="""\b
 Example:
-  mlflow-ledger rebuild ledger:./store"""
+  mlflow-ledger rebuild ledger:./store""",
 )
 @uri
 @as_json("one document")

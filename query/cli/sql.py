@@ -22,7 +22,7 @@ __all__ = ["sql"]
 Examples:
   mlflow-ledger sql ledger:./store "SELECT run_name, status FROM runs_latest"
   mlflow-ledger sql ledger:./store "SELECT * FROM metrics WHERE key = 'loss'" --format csv
-  mlflow-ledger sql ledger:./store - < question.sql"""
+  mlflow-ledger sql ledger:./store - < question.sql""",
 )
 @uri
 @click.argument("statement")

@@ -14,7 +14,7 @@ __all__ = ["stats"]
     short_help="What takes how much of the folder.",
     epilog="""\b
 Example:
-  mlflow-ledger stats ledger:./store"""
+  mlflow-ledger stats ledger:./store""",
 )
 @uri
 @as_json("one document")

@@ -19,7 +19,7 @@ __all__ = ["verify"]
     short_help="Whether everything still holds.",
     epilog="""\b
 Example:
-  mlflow-ledger verify ledger:./store && echo all is well"""
+  mlflow-ledger verify ledger:./store && echo all is well""",
 )
 @uri
 @as_json("one document")
@@ -48,21 +48,22 @@ def _print(report: Report) -> None:
     size = human_bytes(report.artifact_bytes)
     state = "there is none yet: it is folded when it is needed"
     if report.state is not None:
-        rows = sum(report.tables.values())
-        state = f"{report.state}: {len(report.tables)} tables, {rows} rows"
-    analytics = "not compared" if report.analytics is None else "compared with the state"
+        count = sum(report.tables.values())
+        state = f"{report.state}: {len(report.tables)} tables, {count} rows"
+    analytics = "a copy of them, brought up to date, beside the state"
+    if report.analytics is None:
+        analytics = "not compared: they follow from the state"
     checked = {
         "log": f"{report.events} events of {report.sources} sources, up to {report.position}",
         "state": state,
         "analytics": analytics,
         "artifacts": f"{report.artifacts} blobs, {size}",
     }
-    print_table(
-        ("part", "verdict", "what was checked"),
-        [
-            (part, "DOES NOT HOLD" if part in failed else "holds", what)
-            for part, what in checked.items()
-        ],
-    )
+    rows = []
+    for part, what in checked.items():
+        verdict = "DOES NOT HOLD" if part in failed else "holds"
+        skipped = part == "analytics" and report.analytics is None
+        rows.append((part, "skipped" if skipped else verdict, what))
+    print_table(("part", "verdict", "what was checked"), rows)
     for finding in report.findings:
         click.echo(f"{finding.part}: {finding.place}: {finding.message}")

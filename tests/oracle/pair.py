@@ -55,7 +55,9 @@ class Answer:
     def report(self) -> str:
         shown = ", ".join(f"{key}={short(item)}" for key, item in self.kwargs.items())
         lines = [f"{kind}: {text}" for kind, text in self.mismatches]
-        return f"{self.method}({shown})\n  " + "\n  ".join(lines)
+        text = f"{self.method}({shown})\n  " + "\n  ".join(lines)
+        # xdist sends reports as UTF-8, which a lone surrogate has no place in.
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 class OracleMismatch(AssertionError):
@@ -65,17 +67,17 @@ class OracleMismatch(AssertionError):
 class Pair:
     """The two couples of stores, called in step."""
 
-    def __init__(
-        self, oracle: Stores, other: Stores, opened: tuple[int, int], seed: int = 0
-    ) -> None:
+    def __init__(self, oracle: Stores, other: Stores, opened: int, seed: int = 0) -> None:
         self.sides = (Side(0, *oracle), Side(1, *other))
-        self.seed, self.count, self.clock = seed, 0, opened[1]
+        self.seed, self.count = seed, 0
         self.known: dict[str, str] = {}  # the other store's ids by the oracle's, where they differ
         for side in self.sides:
-            # What existed at the opening (experiment 0) counts as made by call 0.
-            side.starts, side.ends, side.calls = [opened[0]], [opened[1]], [0]
             location = side.tracking.get_experiment("0").artifact_location
             side.root = location.removesuffix("0").rstrip("/")
+        self.clock = now()
+        for side in self.sides:
+            # What existed at the opening (experiment 0) counts as made by call 0.
+            side.starts, side.ends, side.calls = [opened], [self.clock], [0]
 
     def call(self, method: str, **kwargs: Any) -> Answer:
         """Both stores' answer to one call; raises where they differ."""
@@ -232,4 +234,4 @@ def open_pair(folder: Path, template: Template, factory: Factory, seed: int = 0)
     oracle = stores.open_sql(template[0])
     stores.ids[oracle[0].db_uri] = itertools.count(1)
     other = factory(folder / "other")
-    return Pair(oracle, other, (template[1][0], now()), seed)
+    return Pair(oracle, other, template[1][0], seed)

@@ -209,9 +209,7 @@ class Machine(RuleBasedStateMachine):
         some=st.lists(experiments, max_size=3),
         text=v.run_filters,
         view=v.views,
-        order=v.orders(
-            "metrics.m metrics.n params.k tags.k start_time end_time run_name status"
-        ),
+        order=v.orders("metrics.m metrics.n params.k tags.k start_time end_time run_name status"),
         size=v.sizes,
     )
     def search_runs(self, some: Any, text: str, view: int, order: Any, size: int) -> None:
@@ -391,6 +389,7 @@ class Machine(RuleBasedStateMachine):
         self.pair.call("delete_webhook" if delete else "get_webhook", webhook_id=hook)
 
 
+@pytest.mark.timeout(7200)  # the long profile outlives the suite's limit
 def test_random_histories(
     tmp_path: Path,
     template: Template,
@@ -409,7 +408,7 @@ def test_random_histories(
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=1500 if long else 60,
+            max_examples=1500 if long else 80,
             stateful_step_count=80 if long else 50,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -1,0 +1,76 @@
+"""The documentation tells of everything there is, and its examples run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mlflow_ledger.bus import Settings
+from mlflow_ledger.consumers import open_ledger
+from mlflow_ledger.query.cli.program import program
+from mlflow_ledger.query.sql import VIEWS, run_sql
+from mlflow_ledger.schemas import event_types
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples/README.md"]
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+@pytest.mark.parametrize("command", sorted(program.commands))
+def test_every_command_is_documented(command: str) -> None:
+    assert f"mlflow-ledger {command}" in text("docs/commands.md")
+
+
+@pytest.mark.parametrize("field", sorted(Settings.model_fields))
+def test_every_setting_is_documented_with_its_default(field: str) -> None:
+    rows = [row for row in text("docs/uris-and-settings.md").splitlines() if row.startswith("|")]
+    row = next(row for row in rows if f"`MLFLOW_LEDGER_{field.upper()}`" in row)
+    default = Settings.model_fields[field].default
+    assert default is None or f"`{default}`" in row
+
+
+@pytest.mark.parametrize("name", sorted(event_types()))
+def test_every_event_type_is_documented_with_its_fields(name: str) -> None:
+    row = next(
+        row for row in text("docs/events.md").splitlines() if row.startswith(f"| `{name}` |")
+    )
+    event = event_types()[name]
+    fields = {*event.model_fields, *(event.content_type.model_fields if event.content_type else ())}
+    assert {f for f in fields - {"content"} if f"`{f}`" not in row} == set()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_is_documented_with_its_columns(view: str, tmp_path: Path) -> None:
+    row = next(row for row in text("docs/sql.md").splitlines() if row.startswith(f"| `{view}` |"))
+    ledger = open_ledger(f"ledger:{tmp_path}/store")
+    ledger.catch_up()
+    columns, _ = run_sql(ledger, f"SELECT * FROM {view}")
+    assert [c for c in columns if c not in re.findall(r"\w+", row)] == []
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_every_sql_example_runs(number: int, tmp_path: Path) -> None:
+    examples = re.findall(r"```sql\n(.*?)```", text("docs/sql.md"), re.DOTALL)
+    assert len(examples) == 3
+    ledger = open_ledger(f"ledger:{tmp_path}/store")
+    ledger.catch_up()
+    columns, _ = run_sql(ledger, examples[number])
+    assert columns
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+    assert missing == []
+
+
+def test_the_readme_names_every_page() -> None:
+    readme = text("README.md")
+    pages = list((ROOT / "docs").glob("*.md"))
+    assert [p.name for p in pages if f"docs/{p.name}" not in readme] == []
