@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .blobs import Blobs, digest_of
+from .collection import Collection, collect, plan_collection
 from .digest import STATE_TABLES, rows_digest, state_digest
 from .fold import FOLD_VERSION, Fold, Verdict
 from .ledger import Decide, Ledger, open_ledger
@@ -14,23 +15,26 @@ if TYPE_CHECKING:
     from .snapshots import Snapshot, Snapshots
 
 __all__ = [
-    "FOLD_VERSION",
-    "STATE_TABLES",
     "Analytics",
     "Blobs",
+    "Collection",
     "Decide",
+    "FOLD_VERSION",
     "Fold",
     "Ledger",
+    "STATE_TABLES",
     "Snapshot",
     "Snapshots",
     "StateDamaged",
     "StateFiles",
     "Verdict",
     "View",
+    "collect",
     "connect",
     "create",
     "digest_of",
     "open_ledger",
+    "plan_collection",
     "rows_digest",
     "state_digest",
     "state_failures",

@@ -226,7 +226,8 @@ class Ledger:
             self._writer.unsay(said)
             raise
         except BaseException as error:
-            self._writer.renew()
+            if events:  # else nothing was given an id yet
+                self._writer.renew()
             if logged and isinstance(error, sqlite3.DatabaseError):
                 raise _Unfolded(events, error) from error
             raise

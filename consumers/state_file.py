@@ -93,12 +93,18 @@ def connect(path: Path) -> sqlite3.Connection:
             cached_statements=_CACHED_STATEMENTS,
         )
         try:
-            db.execute("PRAGMA synchronous = NORMAL")
+            _prepare(db)
             _check_version(path, db)
         except BaseException:
             db.close()
             raise
     return db
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA synchronous = NORMAL")
+    # As in MLflow's SQL store: LIKE minds the case, ILIKE is written with lower().
+    db.execute("PRAGMA case_sensitive_like = true")
 
 
 def _check_version(path: Path, db: sqlite3.Connection) -> None:
@@ -120,7 +126,7 @@ def create(path: Path | str) -> sqlite3.Connection:
             cached_statements=_CACHED_STATEMENTS,
         )
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
+        _prepare(db)
         db.executescript(
             files(__package__).joinpath("state.sql").read_text("utf-8")
             + f"PRAGMA user_version = {FOLD_VERSION};"
@@ -138,6 +144,8 @@ def state_failures(path: Path | str) -> Iterator[None]:
     """
     try:
         yield
+    except sqlite3.ProgrammingError:
+        raise  # a value that SQLite does not take says nothing about the file
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", None)
         # Without a code it is not SQLite but Python that could not read a text.

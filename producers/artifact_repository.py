@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 import sqlite3
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from mlflow_ledger.consumers import Ledger, open_ledger
 from mlflow_ledger.query import ArtifactRow, artifact_at, artifacts_below
 from mlflow_ledger.schemas import ArtifactDeleted, ArtifactLogged, Event
 
-from .edge import mlflow_errors, with_mlflow_errors
+from .edge import increasing_ns, mlflow_errors, with_mlflow_errors
 
 __all__ = ["ARTIFACT_SCHEME", "LedgerArtifactRepository"]
 
@@ -88,7 +87,7 @@ class LedgerArtifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow's cla
         for start in range(0, len(doomed), _PER_WRITE):
             events: list[Event] = [
                 ArtifactDeleted(
-                    digest=row.digest, path=row.path, owner=row.owner, written_ns=time.time_ns()
+                    digest=row.digest, path=row.path, owner=row.owner, written_ns=increasing_ns()
                 )
                 for row in doomed[start : start + _PER_WRITE]
             ]
@@ -106,22 +105,30 @@ class LedgerArtifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow's cla
         self._ledger.blobs.download(row.digest, Path(local_path))
 
     def _log(self, files: Iterable[tuple[Path, str]]) -> None:
-        events: list[Event] = []
-        for local, path in files:
-            digest, size_bytes = self._ledger.blobs.put_file(local)
-            at = self._at(path)
-            events.append(
-                ArtifactLogged(
-                    digest=digest,
-                    path=at,
-                    size_bytes=size_bytes,
-                    owner=_owner(at),
-                    written_ns=time.time_ns(),
-                )
-            )
-        for start in range(0, len(events), _PER_WRITE):
-            part = events[start : start + _PER_WRITE]
-            self._ledger.write(lambda _, part=part: part)  # type: ignore[misc]  # mypy: lambda default
+        logged = [(local, self._logged(local, path)) for local, path in files]
+        for start in range(0, len(logged), _PER_WRITE):
+            part = logged[start : start + _PER_WRITE]
+            self._ledger.write(lambda db, part=part: self._named(db, part))  # type: ignore[misc]  # mypy: lambda default
+
+    def _logged(self, local: Path, path: str) -> ArtifactLogged:
+        digest, size_bytes = self._ledger.blobs.put_file(local)
+        at = self._at(path)
+        return ArtifactLogged(
+            digest=digest,
+            path=at,
+            size_bytes=size_bytes,
+            owner=_owner(at),
+            written_ns=increasing_ns(),
+        )
+
+    def _named(
+        self, db: sqlite3.Connection, logged: list[tuple[Path, ArtifactLogged]]
+    ) -> list[Event]:
+        """The events, once it is certain that no collector has just removed one of the blobs."""
+        for local, event in logged:
+            if db.execute("SELECT 1 FROM blobs WHERE digest = ?", (event.digest,)).fetchone():
+                self._ledger.blobs.put_file(local)
+        return [event for _, event in logged]
 
     def _at(self, path: str | None) -> str:
         joined = posixpath.normpath(posixpath.join(self._root, path or ""))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
+    BAD_REQUEST,
     INTERNAL_ERROR,
     INVALID_PARAMETER_VALUE,
     TEMPORARILY_UNAVAILABLE,
@@ -21,6 +22,7 @@ from mlflow.protos.databricks_pb2 import (
 )
 from mlflow.tracking._tracking_service import utils as tracking_utils
 from mlflow.utils.search_utils import SearchUtils
+from pydantic import ValidationError
 
 from mlflow_ledger.bus import SCHEME, folder_of
 from mlflow_ledger.consumers import Decide, Ledger, open_ledger
@@ -36,11 +38,12 @@ from mlflow_ledger.schemas import (
 if TYPE_CHECKING:
     from mlflow_ledger.consumers import Analytics
 
-__all__ = ["LedgerStore", "mlflow_errors", "now_ms", "start_offset", "whole"]
+__all__ = ["LedgerStore", "increasing_ns", "mlflow_errors", "now_ms", "start_offset", "whole"]
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
 
+_TOLD = (LedgerError, MlflowException, ValidationError)  # each becomes its own code at the edge
 _CLAIM_BYTES = 256 * 1024
 _MAX_INT64 = 2**63 - 1
 
@@ -73,15 +76,25 @@ class LedgerStore:
 
     def _write(self, *events: Event) -> None:
         """Say something that does not depend on what is there."""
-        self._ledger.write(lambda _: events)
+        self._decide(lambda _: events)
 
     def _decide(self, decide: Decide) -> list[Event]:
         """Say what depends on what is there; ``decide`` sees it caught up and under the lock."""
-        return self._ledger.write(decide)
+        try:
+            return self._ledger.write(decide)
+        except _TOLD:
+            raise
+        except Exception as error:
+            raise _unforeseen(error) from error
 
     def _ask(self, question: Callable[[sqlite3.Connection], Any]) -> Any:
         """Read the state as of now."""
-        return self._ledger.query(question)
+        try:
+            return self._ledger.query(question)
+        except _TOLD:
+            raise
+        except Exception as error:
+            raise _unforeseen(error) from error
 
     def _travelling(self, text: str | None) -> str | ClaimCheck | None:
         """A text as an event carries it: a large one as a claim check for a blob."""
@@ -115,9 +128,21 @@ def analytics_of(ledger: Ledger) -> Analytics:
         return _analytics[ledger]
 
 
+_last_ns = 0
+_clock_mutex = threading.Lock()
+
+
 def now_ms() -> int:
     """Milliseconds since 1970."""
     return time.time_ns() // 1_000_000
+
+
+def increasing_ns() -> int:
+    """Nanoseconds since 1970 by this process's clock, never the same twice and never less."""
+    global _last_ns  # noqa: PLW0603  # one clock for all threads of a process
+    with _clock_mutex:
+        _last_ns = max(_last_ns + 1, time.time_ns())
+        return _last_ns
 
 
 def whole(number: float | None) -> int | None:
@@ -140,6 +165,18 @@ def start_offset(page_token: str | None) -> int:
     return max(offset, 0)
 
 
+def _unforeseen(error: Exception) -> MlflowException:
+    """What nobody foresaw inside the store, with the code that MLflow's SQL store gives it."""
+    refused = isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError)
+    return MlflowException(str(error), BAD_REQUEST if refused else INTERNAL_ERROR)
+
+
+def _wrong_types(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}" for found in error.errors()
+    )
+
+
 def with_mlflow_errors(work: Callable[[], Any]) -> Any:
     """Do something; what we refuse or cannot do becomes an ``MlflowException``.
 
@@ -151,6 +188,8 @@ def with_mlflow_errors(work: Callable[[], Any]) -> Any:
         raise MlflowException(refused.message, ErrorCode.Value(refused.reason.value)) from refused
     except SettingsError as error:
         raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from error
+    except ValidationError as error:
+        raise MlflowException(_wrong_types(error), INVALID_PARAMETER_VALUE) from error
     except LogUnavailable as error:
         raise MlflowException(str(error), TEMPORARILY_UNAVAILABLE) from error
     except (LedgerError, sqlite3.Error, struct.error, OverflowError, UnicodeError) as error:

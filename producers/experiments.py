@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import time
 from typing import Any
 
 from mlflow.entities import Experiment, ExperimentTag, LifecycleStage, ViewType
@@ -33,6 +34,7 @@ from mlflow_ledger.schemas import (
     ExperimentCreated,
     ExperimentCreatedContent,
     ExperimentDeleted,
+    ExperimentEvent,
     ExperimentPurged,
     ExperimentRenamed,
     ExperimentRestored,
@@ -44,13 +46,12 @@ from mlflow_ledger.schemas import (
     Refused,
 )
 
-from .edge import LedgerStore, start_offset, whole
+from .edge import LedgerStore, first, start_offset, whole
 from .entities import experiment_entity
 
 __all__ = ["DEFAULT_EXPERIMENT_ID", "Experiments", "active_experiment", "check_max_results"]
 
 DEFAULT_EXPERIMENT_ID = "0"
-_FIRST_ID = 10**17
 
 
 class Experiments(LedgerStore):
@@ -62,17 +63,20 @@ class Experiments(LedgerStore):
         artifact_location: str | None = None,
         tags: list[ExperimentTag] | None = None,
     ) -> str:
-        """Create an experiment; returns its id, 18 digits that no other machine draws."""
+        """Create an experiment; returns its id, 18 digits that no other machine draws.
+
+        Like MLflow's numbers they sort by creation: the clock's first, three random ones last.
+        """
         _validate_experiment_name(name)
         if artifact_location:
             artifact_location = resolve_uri_if_local(artifact_location)
             _validate_experiment_artifact_location_length(artifact_location)
         for tag in tags or ():
             _validate_experiment_tag(tag.key, tag.value)
-        experiment_id = str(_FIRST_ID + secrets.randbelow(9 * _FIRST_ID))
         pairs = [KeyValue(key=tag.key, value=_text(tag.value)) for tag in tags or ()]
 
         def decide(_: sqlite3.Connection) -> list[Event]:
+            experiment_id = f"{time.time_ns() // 10_000}{secrets.randbelow(1000):03}"
             event = ExperimentCreated(
                 experiment_id=experiment_id,
                 name=name,
@@ -87,16 +91,12 @@ class Experiments(LedgerStore):
                 )
             return [event]
 
-        self._decide(decide)
-        return experiment_id
+        return first(self._decide(decide)).key
 
     def get_experiment(self, experiment_id: str | None) -> Experiment:
         """An experiment, active or deleted; none named means the default one."""
-        number = _number(experiment_id)
-        row = self._ask(lambda db: experiment_row(db, number))
-        if row is None:
-            raise Refused(Reason.MISSING, f"No Experiment with id={number} exists")
-        return experiment_entity(row)
+        number = _number(experiment_id or DEFAULT_EXPERIMENT_ID)
+        return experiment_entity(self._ask(lambda db: _existing(db, number)))
 
     def get_experiment_by_name(self, experiment_name: str) -> Experiment | None:
         """The experiment of this name, active or deleted, or None."""
@@ -106,34 +106,29 @@ class Experiments(LedgerStore):
     def rename_experiment(self, experiment_id: str, new_name: str) -> None:
         """Give an active experiment another name."""
         _validate_experiment_name(new_name)
-        self._write(ExperimentRenamed(experiment_id=str(_number(experiment_id)), name=new_name))
+        self._about(experiment_id, ExperimentRenamed, name=new_name)
 
     def delete_experiment(self, experiment_id: str) -> None:
         """Soft-delete an experiment and its runs."""
-        self._write(ExperimentDeleted(experiment_id=str(_number(experiment_id))))
+        self._about(experiment_id, ExperimentDeleted)
 
     def restore_experiment(self, experiment_id: str) -> None:
         """Restore an experiment and its runs."""
-        self._write(ExperimentRestored(experiment_id=str(_number(experiment_id))))
+        self._about(experiment_id, ExperimentRestored)
 
     def _hard_delete_experiment(self, experiment_id: str) -> None:
         """Delete a deleted experiment for good (``mlflow gc``)."""
-        self._write(ExperimentPurged(experiment_id=str(_number(experiment_id))))
+        self._about(experiment_id, ExperimentPurged)
 
     def set_experiment_tag(self, experiment_id: str, tag: ExperimentTag) -> None:
         """Set a tag of an active experiment."""
         _validate_experiment_tag(tag.key, tag.value)
-        self._write(
-            ExperimentTagSet(
-                experiment_id=str(_number(experiment_id)),
-                tag=tag.key,
-                content=ExperimentTagSetContent(value=_text(tag.value)),
-            )
-        )
+        content = ExperimentTagSetContent(value=_text(tag.value))
+        self._about(experiment_id, ExperimentTagSet, tag=tag.key, content=content)
 
     def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
         """Delete a tag of an active experiment."""
-        self._write(ExperimentTagDeleted(experiment_id=str(_number(experiment_id)), tag=key))
+        self._about(experiment_id, ExperimentTagDeleted, tag=key)
 
     def search_experiments(
         self,
@@ -164,16 +159,28 @@ class Experiments(LedgerStore):
         return PagedList([experiment_entity(row) for row in rows[:max_results]], token)
 
 
-def active_experiment(db: sqlite3.Connection, experiment_id: str | None) -> ExperimentRow:
+    def _about(
+        self, experiment_id: str, kind: type[ExperimentEvent], **fields: Any
+    ) -> None:
+        """Say something about an experiment that is there; unlike a read it must be named."""
+        number = _number(experiment_id)
+        event = kind(experiment_id=str(number), **fields)
+
+        def decide(db: sqlite3.Connection) -> list[Event]:
+            _existing(db, number, event)
+            return [event]
+
+        self._decide(decide)
+
+
+def active_experiment(db: sqlite3.Connection, experiment_id: str) -> ExperimentRow:
     """The experiment that something is to be created in.
 
     Raises:
         Refused: there is none, or it is deleted.
     """
     number = _number(experiment_id)
-    row = experiment_row(db, number)
-    if row is None:
-        raise Refused(Reason.MISSING, f"No Experiment with id={number} exists")
+    row = _existing(db, number)
     if row.lifecycle != LifecycleStage.ACTIVE:
         raise Refused(
             Reason.INVALID,
@@ -201,8 +208,17 @@ def check_max_results(max_results: int | None, *, allow_null: bool = False) -> N
         )
 
 
-def _number(experiment_id: str | None) -> int:
-    return whole(_parse_experiment_id(experiment_id or DEFAULT_EXPERIMENT_ID)) or 0
+def _existing(
+    db: sqlite3.Connection, number: int, event: Event | None = None
+) -> ExperimentRow:
+    row = experiment_row(db, number)
+    if row is None:
+        raise Refused(Reason.MISSING, f"No Experiment with id={number} exists", event)
+    return row
+
+
+def _number(experiment_id: str) -> int:
+    return whole(_parse_experiment_id(experiment_id)) or 0
 
 
 def _text(value: Any) -> str | None:

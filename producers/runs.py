@@ -48,7 +48,7 @@ from mlflow_ledger.schemas import (
     RunUpdatedContent,
 )
 
-from .edge import LedgerStore, now_ms, start_offset, whole
+from .edge import LedgerStore, first, now_ms, start_offset, whole
 from .entities import run_entity, run_info, without_gc
 from .experiments import active_experiment, check_max_results
 from .run_search import run_filters, run_orders
@@ -69,22 +69,23 @@ class Runs(LedgerStore):
     ) -> Run:
         """Start a run in an active experiment."""
         tags = list(tags or ())
-        name = _run_name(tags, run_name)
-        if not _get_run_name_from_tags(tags):
-            tags.append(RunTag(MLFLOW_RUN_NAME, name))
-        _check_given("user_id", user_id)
-        _check_given("start_time", start_time)
         run_id = uuid.uuid4().hex
 
         def decide(db: sqlite3.Connection) -> list[Event]:
             experiment = active_experiment(db, experiment_id)
+            name = _run_name(tags, run_name)
+            if not _get_run_name_from_tags(tags):
+                tags.append(RunTag(MLFLOW_RUN_NAME, name))
+            _check_given("user_id", user_id)
+            _check_given("start_time", start_time)
             return [_run_created(run_id, experiment, name, user_id, start_time, tags)]
 
-        (event,) = self._decide(decide)
+        event = first(self._decide(decide))
         assert isinstance(event, RunCreated)
+        assert event.content is not None
         info = RunInfo(
             run_id=run_id,
-            run_name=name,
+            run_name=event.content.name,
             experiment_id=str(experiment_id),
             user_id=user_id or "",
             status=RunStatus.to_string(RunStatus.RUNNING),
@@ -109,16 +110,16 @@ class Runs(LedgerStore):
         self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None
     ) -> RunInfo:
         """Change status, end time or name; what is None, or an empty name, stays."""
-        event = RunUpdated(
-            run_id=run_id,
-            status=None if run_status is None else RunStatus.to_string(run_status),
-            end_time_ms=whole(end_time),
-            content=RunUpdatedContent(name=run_name) if run_name else None,
-        )
+        attempt = RunUpdated(run_id=run_id)
 
         def decide(db: sqlite3.Connection) -> list[Event]:
-            active_run(db, run_id, event)
-            return [event]
+            active_run(db, run_id, attempt)
+            update = {
+                "status": None if run_status is None else RunStatus.to_string(run_status),
+                "end_time_ms": whole(end_time),
+                "content": RunUpdatedContent(name=run_name) if run_name else None,
+            }
+            return [attempt.model_copy(update=update)]
 
         self._decide(decide)
         return run_info(self._ask(lambda db: existing_run(db, run_id)))

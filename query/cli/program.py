@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from .audit import audit
+from .collect import collect
 from .lineage import lineage
 from .log import log
 from .rebuild import rebuild
@@ -77,5 +78,5 @@ def _abandon_output() -> None:
         os.close(nowhere)
 
 
-for _command in (log, audit, lineage, sql, verify, rebuild, stats):
+for _command in (log, audit, lineage, sql, verify, rebuild, stats, collect):
     program.add_command(_command)

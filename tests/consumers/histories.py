@@ -318,6 +318,7 @@ class History:
                 digest=self._pick("h", 2),
                 source_type=self._pick("s", 3),
                 source=self._text(),
+                dataset_schema=self._text(),
                 profile=self._text(),
                 tags=self._tags(),
             )

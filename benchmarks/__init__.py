@@ -1,0 +1,1 @@
+"""How fast the ledger is, held against MLflow's own stores in one run: ``make bench``."""

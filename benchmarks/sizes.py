@@ -1,0 +1,72 @@
+"""How large a run of the benchmarks is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["FULL", "QUICK", "Sizes"]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is written, loaded and repeated."""
+
+    rounds: int = 5
+    """Rounds of writes; each round visits every store in turn."""
+    operations: int = 500
+    """Calls of one kind in a round."""
+    creates: int = 100
+    """Runs and model versions created in a round."""
+    small: int = 100
+    """Runs and versions that are there at the smallest measured size."""
+    middle: int = 1000
+    """And at the size that the target is about."""
+    most_versions: int = 3000
+    """Versions at the largest size."""
+    most_runs: int = 10_000
+    """Runs at the largest size."""
+    batches: int = 10
+    """Batches of 1000 metrics in a round."""
+    writers: int = 8
+    """Processes that write at the same time."""
+    seconds: float = 5.0
+    """How long they write in a round."""
+    writer_rounds: int = 3
+    """Rounds of that."""
+    runs: int = 10_000
+    """Runs in the store that is searched."""
+    large_runs: int = 100_000
+    """Runs in the large store."""
+    history_steps: int = 1000
+    """Steps of the one long metric of every 100th run."""
+    history_points: int = 100_000
+    """Points of the long history."""
+    table_runs: int = 1000
+    """Runs that are made a pandas table of."""
+    repetitions: int = 7
+    """How often a search is asked of each store."""
+    budget_seconds: float = 40.0
+    """A store that has used this much time on one search is asked three times only."""
+
+
+FULL = Sizes()
+QUICK = Sizes(
+    rounds=2,
+    operations=50,
+    creates=10,
+    small=10,
+    middle=50,
+    most_versions=100,
+    most_runs=200,
+    batches=1,
+    writers=2,
+    seconds=0.5,
+    writer_rounds=1,
+    runs=200,
+    large_runs=400,
+    history_steps=100,
+    history_points=5000,
+    table_runs=200,
+    repetitions=3,
+    budget_seconds=5.0,
+)

@@ -1,0 +1,102 @@
+"""Collecting blobs that nothing names: condemned first, removed after a grace."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+
+from mlflow_ledger.schemas import BlobCollected, BlobCondemned, Event, Reason, Refused
+
+from .ledger import Ledger
+
+__all__ = ["Collection", "collect", "plan_collection"]
+
+
+_CLAIMS = (
+    "SELECT source FROM datasets WHERE typeof(source) = 'blob'",
+    "SELECT dataset_schema FROM datasets WHERE typeof(dataset_schema) = 'blob'",
+    "SELECT profile FROM datasets WHERE typeof(profile) = 'blob'",
+    "SELECT description FROM registered_models WHERE typeof(description) = 'blob'",
+    "SELECT description FROM model_versions WHERE typeof(description) = 'blob'",
+)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What there is to do: blobs as (digest, size in bytes).
+
+    ``condemn`` are those that nothing names any more, ``wait`` those whose grace is not over,
+    ``remove`` those whose grace is.
+    """
+
+    condemn: list[tuple[str, int]]
+    wait: list[tuple[str, int]]
+    remove: list[tuple[str, int]]
+
+
+def plan_collection(ledger: Ledger, now_ms: int, grace_ms: int) -> Collection:
+    """Look which blobs of a ledger nothing names, and since when they are condemned."""
+    stored = dict(ledger.blobs.all())
+    named, condemned = ledger.query(lambda db: (_named(db), _condemned(db)))
+    condemn, wait, remove = [], [], []
+    for digest, size_bytes in sorted(stored.items()):
+        if digest in named:
+            continue
+        since_ms = condemned.get(digest)
+        if since_ms is None:
+            condemn.append((digest, size_bytes))
+        elif since_ms + grace_ms > now_ms:
+            wait.append((digest, size_bytes))
+        else:
+            remove.append((digest, size_bytes))
+    return Collection(condemn, wait, remove)
+
+
+def collect(ledger: Ledger, plan: Collection) -> Collection:
+    """Do what a plan says; returns what was done.
+
+    A blob that a manifest has named since the plan was made is left alone: that is decided under
+    the lock under which manifests are written.
+    """
+    condemned = [blob for blob in plan.condemn if _condemn(ledger, blob[0])]
+    removed = [blob for blob in plan.remove if _remove(ledger, blob[0])]
+    return Collection(condemned, plan.wait, removed)
+
+
+def _condemn(ledger: Ledger, digest: str) -> bool:
+    def decide(db: sqlite3.Connection) -> list[Event]:
+        return [] if digest in _named(db, digest) else [BlobCondemned(digest=digest)]
+
+    return bool(ledger.write(decide))
+
+
+def _remove(ledger: Ledger, digest: str) -> bool:
+    def decide(db: sqlite3.Connection) -> list[Event]:
+        if digest not in _condemned(db) or digest in _named(db, digest):
+            raise Refused(Reason.STATE, f"Blob {digest} is no longer condemned")
+        ledger.blobs.delete(digest)
+        return [BlobCollected(digest=digest)]
+
+    try:
+        return bool(ledger.write(decide))
+    except Refused:
+        return False
+
+
+def _named(db: sqlite3.Connection, digest: str | None = None) -> set[str]:
+    """Digests that manifests name, or claim checks; all, or the one asked for if it is."""
+    named = {
+        row[0]
+        for row in db.execute(
+            "SELECT DISTINCT digest FROM artifacts WHERE NOT deleted AND (? IS NULL OR digest = ?)",
+            (digest, digest),
+        )
+    }
+    for query in _CLAIMS:
+        named.update(json.loads(claim)["digest"] for (claim,) in db.execute(query))
+    return named
+
+
+def _condemned(db: sqlite3.Connection) -> dict[str, int]:
+    return dict(db.execute("SELECT digest, condemned_ms FROM blobs WHERE collected_ms IS NULL"))
