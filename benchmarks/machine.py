@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import importlib.metadata
 import os
 import platform
@@ -16,7 +16,7 @@ def facts(folder: Path, postgres: str | None) -> dict[str, str]:
     """Cores, versions, the kind of file system, and how busy the machine is just now."""
     version = importlib.metadata.version
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "cores": str(len(os.sched_getaffinity(0)) if _has_affinity() else os.cpu_count()),
         "load average at start": f"{os.getloadavg()[0]:.1f}",
         "file system": _file_system(folder),

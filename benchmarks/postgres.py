@@ -66,7 +66,7 @@ class Postgres:
 
 @contextmanager
 def running_postgres(parent: Path) -> Iterator[Postgres]:
-    """A new cluster below ``parent``, with PostgreSQL's own settings, stopped and removed after use.
+    """A new cluster below ``parent``, with PostgreSQL's own settings; it goes away after use.
 
     Raises:
         PostgresMissing: there is no PostgreSQL, or no driver, or it does not start.
@@ -140,7 +140,8 @@ def _call(command: Sequence[str], folder: Path, account: pwd.struct_passwd | Non
             **identity,
         )  # fmt: skip
     if done.returncode:
-        last = said.read_text("utf-8", "replace").strip().splitlines()[-1:]
+        text = said.read_text("utf-8", "replace").replace(str(folder), "its folder")
+        last = text.strip().splitlines()[-1:]
         raise PostgresMissing(f"{Path(command[0]).name} failed: {''.join(last)}")
 
 

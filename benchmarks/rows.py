@@ -25,7 +25,7 @@ class Verdict(StrEnum):
     MET = "MET"
     NOT_MET = "NOT MET"
     NOT_MEASURED = "NOT MEASURED"
-    SHOWN = "–"
+    SHOWN = "-"
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ class Times:
         if ours is None or not theirs:
             return None
         best, peer = max(theirs) if row.more_is_better else min(theirs)
-        above, below = (ours, best) if row.more_is_better else (best, ours)
-        return (above / below if below else float("inf")), peer
+        if not ours or not best:
+            return None
+        return (ours / best if row.more_is_better else best / ours), peer
 
     def verdict(self, row: Row) -> Verdict:
         """Whether it was reached."""
@@ -107,11 +108,13 @@ class Row:
     @property
     def target(self) -> str:
         """All goals in words."""
-        return "; ".join(goal.text for goal in self.goals) or "–"
+        return "; ".join(goal.text for goal in self.goals) or "-"
 
     @property
     def ratios(self) -> list[tuple[float, Kind]]:
         """Ours to the peer of each goal; to the best SQL store where no goal names a peer."""
         found = [ratio for goal in self.goals if (ratio := goal.ratio(self)) is not None]
+        if found or self.unit != "ms":
+            return found
         best = Times(1, (Kind.SQLITE, Kind.ANALYZED, Kind.POSTGRES), "").ratio(self)
-        return found or ([best] if best is not None else [])
+        return [best] if best is not None else []

@@ -128,5 +128,5 @@ def file_store_works(folder: Path) -> str | None:
     try:
         Store(Kind.FILES, "probe", f"file://{folder}/probe-files").new_run()
     except (MlflowException, ImportError) as error:
-        return str(error).strip().splitlines()[0]
+        return str(error).replace(str(folder), "").strip().splitlines()[0]
     return None

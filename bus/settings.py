@@ -48,6 +48,9 @@ class Settings(BaseSettings):
                 for e in error.errors()
             )
             raise SettingsError(problems) from error
+        except OSError as error:
+            msg = f"cannot read .env in the current folder: {error.strerror}"
+            raise SettingsError(msg) from error
 
 
 def folder_of(uri: str) -> Path:

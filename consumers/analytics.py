@@ -6,12 +6,14 @@ of the last published snapshot, brought up to date from the state before each qu
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
 import sqlite3
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -23,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute  # makes pa.compute available to the column code
 
 from mlflow_ledger.bus import FileLock, abandon, forkable
+from mlflow_ledger.schemas import LogUnavailable
 
 from .columns import CATALOG, RUN_TABLES, catalog_table, history_table, inputs_table, table
 from .digest import rows_digest
@@ -69,14 +72,20 @@ class Analytics:
         """Analytics as of now; with ``catalog`` also experiments, registry and audit.
 
         One thread at a time; the keyed state in the view is the one that analytics was brought up
-        to, so ids found in the one are there in the other.
+        to, so ids found in the one are there in the other. Where the file turns out to be damaged
+        the question fails, and the next one finds a clone that is built anew.
         """
         with self._mutex, self._ledger.read() as keyed:
             clone = self._current(keyed)
-            if catalog:
-                clone.refresh_catalog(keyed)
-                clone.refresh_audit(self._ledger)
-            yield View(clone.db, keyed)
+            try:
+                if catalog:
+                    clone.refresh_catalog(keyed)
+                    clone.refresh_audit(self._ledger)
+                yield View(clone.db, keyed)
+            except duckdb.Error as error:
+                if _is_damage(error):
+                    self._distrust(clone)
+                raise
         with self._mutex:
             self._publish_if_due()
 
@@ -127,22 +136,29 @@ class Analytics:
             self.close()
             clone = None
         if clone is None:
-            clone = self._clone = self._make_clone(generation, floor)
+            clone = self._clone = self._make_clone(generation, floor, _seq(keyed))
         try:
             clone.catch_up(keyed)
         except duckdb.Error:
             # A clone is disposable: whatever is wrong with this one, build another from the state.
-            self.close()
+            self._distrust(clone)
             clone = self._clone = _Clone(generation, None)
             clone.catch_up(keyed)
         return clone
 
-    def _make_clone(self, generation: str, floor: int) -> _Clone:
-        snapshot = self._snapshots.newest(Path(generation).name)
+    def _distrust(self, clone: _Clone) -> None:
+        """Drop a clone that cannot be read, and the snapshot it was copied from."""
+        self.close()
+        if clone.snapshot is not None:
+            clone.snapshot.remove()
+
+    def _make_clone(self, generation: str, floor: int, seq: int) -> _Clone:
+        """A clone for a reader that sees the state after ``seq`` events; it never starts later."""
+        snapshot = self._snapshots.newest(Path(generation).name, seq)
         if snapshot is not None and snapshot.seq >= floor:
             try:
                 return _Clone(generation, snapshot)
-            except duckdb.Error:
+            except (duckdb.Error, OSError):  # garbled, or removed since by whoever published
                 snapshot.remove()
         return _Clone(generation, None)
 
@@ -161,23 +177,24 @@ class _Clone:
 
     def __init__(self, generation: str, snapshot: Snapshot | None) -> None:
         self.generation = generation
-        self._folder = _private_folder()
-        self._lock = FileLock(self._folder / "used")
-        self._lock.try_acquire()
+        self.snapshot = snapshot
+        self._folder, self._lock = _private_folder()
         self._path = self._folder / "analytics.duckdb"
-        if snapshot is not None:
-            shutil.copyfile(snapshot.analytics, self._path)
-        self.db = self._open()
-        if snapshot is None:
-            self.db.execute(files(__package__).joinpath("analytics.sql").read_text("utf-8"))
-            self._set("seq", 0)
-            self._set("catalog_seq", 0)
-            self._set("audit_offset", 0)
-        self.seq = self._get("seq")
+        try:
+            if snapshot is not None:
+                shutil.copyfile(snapshot.analytics, self._path)
+            self.db = self._open()
+            if snapshot is None:
+                self._fill()
+            self.seq = self._get("seq")
+        except BaseException:
+            self._remove_folder()
+            raise
+        _clones.add(self)
 
     def catch_up(self, keyed: sqlite3.Connection) -> None:
         """Apply what changed in the state since this clone last looked."""
-        seq = keyed.execute("SELECT max(seq) FROM progress").fetchone()[0] or 0
+        seq = _seq(keyed)
         if seq == self.seq:
             return
         with self._transaction():
@@ -229,15 +246,26 @@ class _Clone:
 
     def close(self) -> None:
         """Close and remove the file."""
+        _clones.discard(self)
         self.db.close()
-        self._lock.release()
-        self._lock.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove_folder()
 
     def abandon(self) -> None:
         """Leave the file to the process it was inherited from."""
+        _clones.discard(self)
         abandon(self.db)
         self._lock.after_fork_in_child()
+
+    def _fill(self) -> None:
+        self.db.execute(files(__package__).joinpath("analytics.sql").read_text("utf-8"))
+        self._set("seq", 0)
+        self._set("catalog_seq", 0)
+        self._set("audit_offset", 0)
+
+    def _remove_folder(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._lock.release()
+        self._lock.close()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(
@@ -456,14 +484,55 @@ def _meta(keyed: sqlite3.Connection, key: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _private_folder() -> Path:
-    """A new folder for a clone; on the way, folders whose process is gone are removed."""
+def _is_damage(error: duckdb.Error) -> bool:
+    """Whether a file cannot be read, as opposed to a question that makes no sense."""
+    damage = (duckdb.IOException, duckdb.InternalException, duckdb.FatalException)
+    return isinstance(error, damage) or type(error) is duckdb.Error
+
+
+def _seq(keyed: sqlite3.Connection) -> int:
+    """How many events the state in this view has folded."""
+    return keyed.execute("SELECT max(seq) FROM progress").fetchone()[0] or 0
+
+
+def _private_folder() -> tuple[Path, FileLock]:
+    """A new folder for a clone, and the lock that marks it as used.
+
+    On the way, folders whose process is gone are removed; a lock around both keeps a folder that
+    is not yet marked from being taken for one of those.
+    """
     root = Path(tempfile.gettempdir()) / f"mlflow-ledger-{os.getuid()}"
     root.mkdir(mode=0o700, exist_ok=True)
-    for folder in root.iterdir():
-        lock = FileLock(folder / "used")
-        if (folder / "used").exists() and lock.try_acquire():
+    making = FileLock(root / "lock")
+    try:
+        with making:
+            for folder in root.iterdir():
+                if folder.is_dir():
+                    _remove_if_unused(folder)
+            made = Path(tempfile.mkdtemp(dir=root))
+            lock = FileLock(made / "used")
+            lock.try_acquire()
+            return made, lock
+    finally:
+        making.close()
+
+
+def _remove_if_unused(folder: Path) -> None:
+    lock = FileLock(folder / "used")
+    try:
+        if lock.try_acquire():
             shutil.rmtree(folder, ignore_errors=True)
             lock.release()
-            lock.close()
-    return Path(tempfile.mkdtemp(dir=root))
+    except LogUnavailable:  # its own process just removed it
+        return
+    finally:
+        lock.close()
+
+
+_clones: weakref.WeakSet[_Clone] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for clone in list(_clones):
+        clone.close()

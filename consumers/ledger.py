@@ -55,6 +55,7 @@ Decide = Callable[[sqlite3.Connection], Sequence[Event]]
 _BATCH = 5000
 _MAX_MESSAGE_BYTES = 4096
 _IDLE_READERS = 8
+_REPAIRS = 3  # where others repair too, a generation may go while it is being opened
 
 
 class Ledger:
@@ -79,6 +80,7 @@ class Ledger:
         self._mark = (0, 0)
         self._readers: list[sqlite3.Connection] = []
         self._readers_mark = (0, 0)
+        self._compared = (0, 0)
         self._readers_mutex = threading.Lock()
         self._lent: set[sqlite3.Connection] = set()
         forkable(self)
@@ -288,13 +290,16 @@ class Ledger:
             raise LogUnavailable(msg) from error
 
     def _create(self) -> None:
+        self._check_not_lost()
+        SqliteLog.create(self.log.path, secrets.token_hex(8))
+
+    def _check_not_lost(self) -> None:
         if self.files.current() is not None:
             msg = (
                 f"{self.log.path} is gone, but what was folded from it is still there: restore the "
                 f"log from a backup, or move {self.folder} away to begin a new ledger"
             )
             raise LogMissing(msg)
-        SqliteLog.create(self.log.path, secrets.token_hex(8))
 
     def _beginning(self) -> LedgerCreated:
         return LedgerCreated(
@@ -311,21 +316,24 @@ class Ledger:
             self._build(None)
             return
         state = connect(path)
-        if not self._stands(state):
+        try:
+            self._check_stands(state)
+        except BaseException:
             state.close()
             self._distrust_log()
-            msg = f"{path} does not match the log"
-            raise StateDamaged(msg)
+            raise
         self._use(state)
 
-    def _stands(self, state: sqlite3.Connection) -> bool:
-        """Whether the last event that the state has folded is in the log, with that digest."""
+    def _check_stands(self, state: sqlite3.Connection) -> None:
+        """The last event that the state has folded must be in the log, with that digest."""
         with state_failures(self.folder):
             row = state.execute("SELECT next, digest FROM progress").fetchone()
         if row is None:
-            return True
+            return
         stored = self.log.at(row[0] - 1)
-        return stored is not None and stored.record.digest() == row[1]
+        if stored is None or stored.record.digest() != row[1]:
+            msg = f"the state in {self.folder} does not match the log"
+            raise StateDamaged(msg)
 
     def _build(self, progress: Callable[[int, int], None] | None) -> None:
         last = self.log.last_offset()
@@ -393,13 +401,17 @@ class Ledger:
 
     def _view(self) -> sqlite3.Connection:
         """A reader with a view open that holds every acknowledged event."""
-        mark = self.files.mark()
-        try:
-            with state_failures(self.folder):
-                return self._fresh_view()
-        except StateDamaged as error:
-            self._repair(mark, error)
-            return self._fresh_view()
+        for _ in range(_REPAIRS):
+            mark = self.files.mark()
+            try:
+                with state_failures(self.folder):
+                    return self._fresh_view()
+            except LogMissing:
+                self._check_not_lost()
+                raise
+            except StateDamaged as error:
+                self._repair(mark, error)
+        return self._fresh_view()
 
     def _fresh_view(self) -> sqlite3.Connection:
         db = self._begin()
@@ -413,6 +425,8 @@ class Ledger:
         mark = self.files.mark()
         path = self.files.current()
         if path is None:
+            with self.log.lock.without_processes():
+                self._close_state()  # it is not the current one, if there is any
             self.catch_up()
             mark, path = self.files.mark(), self.files.current()
             assert path is not None
@@ -436,6 +450,9 @@ class Ledger:
         try:
             db.execute("BEGIN")
             _next(db)  # a view begins with the first look
+            if self._compared != self._readers_mark:
+                self._check_stands(db)
+                self._compared = self._readers_mark
         except BaseException:
             self._give_back(db)
             raise

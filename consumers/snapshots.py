@@ -75,9 +75,19 @@ class Snapshots:
             key=lambda s: s.seq,
         )
 
-    def newest(self, generation: str) -> Snapshot | None:
-        """The last snapshot of one generation of the state, by its file's name."""
-        return next((s for s in reversed(self.all()) if s.generation == generation), None)
+    def newest(self, generation: str, seq: int | None = None) -> Snapshot | None:
+        """The last snapshot of one generation of the state, by its file's name.
+
+        With ``seq``, the last one in which no more than so many events are folded.
+        """
+        return next(
+            (
+                snapshot
+                for snapshot in reversed(self.all())
+                if snapshot.generation == generation and (seq is None or snapshot.seq <= seq)
+            ),
+            None,
+        )
 
     def publish(
         self, seq: int, keyed: sqlite3.Connection, copy_analytics: Callable[[Path], None]
@@ -136,6 +146,7 @@ class Snapshots:
             if folder.is_dir() and folder not in names:
                 shutil.rmtree(folder, ignore_errors=True)
         if kept:
+            self._ledger.catch_up()  # opens the state for writing where this process only read
             self._ledger.trim_changes(generation, kept[0].seq)
 
 

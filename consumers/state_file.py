@@ -36,9 +36,11 @@ class StateFiles:
     def current(self) -> Path | None:
         """The file of the current generation, or None where there is none."""
         try:
-            name = self._pointer.read_text("utf-8").strip()
-        except FileNotFoundError:
+            name = self._pointer.read_text("utf-8", "replace").strip()
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise self._unreadable(error) from error
         path = self._folder / name
         return path if name and path.is_file() else None
 
@@ -46,8 +48,10 @@ class StateFiles:
         """What changes whenever another generation becomes the current one."""
         try:
             status = self._pointer.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return (0, 0)
+        except OSError as error:
+            raise self._unreadable(error) from error
         return (status.st_ino, status.st_mtime_ns)
 
     def next_path(self) -> Path:
@@ -63,6 +67,9 @@ class StateFiles:
     def generation(path: Path) -> int:
         """The number of a generation, from its file's name."""
         return int(path.stem.rsplit("-", 1)[1])
+
+    def _unreadable(self, error: OSError) -> LogUnavailable:
+        return LogUnavailable(f"cannot read the ledger in {self._folder}: {error.strerror}")
 
     def make_current(self, path: Path) -> None:
         """Name another generation as the current one, and remove the others."""
@@ -160,6 +167,9 @@ def state_failures(path: Path | str) -> Iterator[None]:
             sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY,
             sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY,
         ):  # fmt: skip
-            msg = f"cannot use {path}: {error}. Nothing was acknowledged; try again when that is mended"
+            msg = (
+                f"cannot use the state in {path}: {error}. Nothing was acknowledged; try again "
+                "when that is mended"
+            )
             raise LogUnavailable(msg) from error
         raise

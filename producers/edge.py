@@ -149,7 +149,10 @@ def whole(number: float | None) -> int | None:
     """A number that MLflow lets through as the whole number it stands for."""
     if number is None:
         return None
-    value = int(number)
+    try:
+        value = int(number)
+    except (OverflowError, ValueError):
+        raise MlflowException(f"{number} is no whole number", INVALID_PARAMETER_VALUE) from None
     if abs(value) > _MAX_INT64:
         # The words and the code of MLflow's SQL store, where the driver refuses the number.
         raise MlflowException("Python int too large to convert to SQLite INTEGER", INTERNAL_ERROR)
@@ -159,10 +162,10 @@ def whole(number: float | None) -> int | None:
 def start_offset(page_token: str | None) -> int:
     """Where the page that a token names begins; nonsense gets the code of MLflow's SQL store."""
     try:
-        offset = whole(SearchUtils.parse_start_offset_from_page_token(page_token)) or 0
+        offset = int(SearchUtils.parse_start_offset_from_page_token(page_token))
     except (AttributeError, TypeError, ValueError) as error:
         raise MlflowException(str(error), INTERNAL_ERROR) from error
-    return max(offset, 0)
+    return max(whole(offset) or 0, 0)
 
 
 def _unforeseen(error: Exception) -> MlflowException:
@@ -173,7 +176,8 @@ def _unforeseen(error: Exception) -> MlflowException:
 
 def _wrong_types(error: ValidationError) -> str:
     return "; ".join(
-        f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}" for found in error.errors()
+        f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
+        for found in error.errors()
     )
 
 

@@ -106,29 +106,29 @@ class Experiments(LedgerStore):
     def rename_experiment(self, experiment_id: str, new_name: str) -> None:
         """Give an active experiment another name."""
         _validate_experiment_name(new_name)
-        self._about(experiment_id, ExperimentRenamed, name=new_name)
+        self._about_experiment(experiment_id, ExperimentRenamed, name=new_name)
 
     def delete_experiment(self, experiment_id: str) -> None:
         """Soft-delete an experiment and its runs."""
-        self._about(experiment_id, ExperimentDeleted)
+        self._about_experiment(experiment_id, ExperimentDeleted)
 
     def restore_experiment(self, experiment_id: str) -> None:
         """Restore an experiment and its runs."""
-        self._about(experiment_id, ExperimentRestored)
+        self._about_experiment(experiment_id, ExperimentRestored)
 
     def _hard_delete_experiment(self, experiment_id: str) -> None:
         """Delete a deleted experiment for good (``mlflow gc``)."""
-        self._about(experiment_id, ExperimentPurged)
+        self._about_experiment(experiment_id, ExperimentPurged)
 
     def set_experiment_tag(self, experiment_id: str, tag: ExperimentTag) -> None:
         """Set a tag of an active experiment."""
         _validate_experiment_tag(tag.key, tag.value)
         content = ExperimentTagSetContent(value=_text(tag.value))
-        self._about(experiment_id, ExperimentTagSet, tag=tag.key, content=content)
+        self._about_experiment(experiment_id, ExperimentTagSet, tag=tag.key, content=content)
 
     def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
         """Delete a tag of an active experiment."""
-        self._about(experiment_id, ExperimentTagDeleted, tag=key)
+        self._about_experiment(experiment_id, ExperimentTagDeleted, tag=key)
 
     def search_experiments(
         self,
@@ -158,8 +158,7 @@ class Experiments(LedgerStore):
             token = SearchExperimentsUtils.create_page_token(offset + max_results)
         return PagedList([experiment_entity(row) for row in rows[:max_results]], token)
 
-
-    def _about(
+    def _about_experiment(
         self, experiment_id: str, kind: type[ExperimentEvent], **fields: Any
     ) -> None:
         """Say something about an experiment that is there; unlike a read it must be named."""
@@ -208,9 +207,7 @@ def check_max_results(max_results: int | None, *, allow_null: bool = False) -> N
         )
 
 
-def _existing(
-    db: sqlite3.Connection, number: int, event: Event | None = None
-) -> ExperimentRow:
+def _existing(db: sqlite3.Connection, number: int, event: Event | None = None) -> ExperimentRow:
     row = experiment_row(db, number)
     if row is None:
         raise Refused(Reason.MISSING, f"No Experiment with id={number} exists", event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mlflow.entities import (
@@ -30,6 +31,7 @@ from mlflow_ledger.query import (
     ModelOrder,
     deleted_logged_models,
     find_logged_models,
+    is_logged_model,
     logged_model_row,
     model_attribute,
 )
@@ -39,6 +41,7 @@ from mlflow_ledger.schemas import (
     LoggedModelCreated,
     LoggedModelCreatedContent,
     LoggedModelDeleted,
+    LoggedModelEvent,
     LoggedModelFinalized,
     LoggedModelParamsLogged,
     LoggedModelParamsLoggedContent,
@@ -84,12 +87,12 @@ class LoggedModels(LedgerStore):
                 content=LoggedModelCreatedContent(
                     name=name or _generate_random_name(),
                     model_type=model_type,
-                    tags=_pairs(tags),
-                    params=_pairs(params),
+                    tags=_pairs(tags or ()),
+                    params=_pairs(params or ()),
                 ),
             )
-            _refuse_repeated(event, tags)
-            _refuse_repeated(event, params)
+            _refuse_repeated(event, tags or ())
+            _refuse_repeated(event, params or ())
             return [event]
 
         self._decide(decide)
@@ -104,33 +107,39 @@ class LoggedModels(LedgerStore):
 
     def finalize_logged_model(self, model_id: str, status: LoggedModelStatus) -> LoggedModel:
         """Give a logged model its final status."""
-        self._write(LoggedModelFinalized(model_id=model_id, status=status.value))
+        self._about_model(lambda: LoggedModelFinalized(model_id=model_id, status=status.value))
         return self.get_logged_model(model_id, allow_deleted=True)
 
     def set_logged_model_tags(self, model_id: str, tags: list[LoggedModelTag]) -> None:
         """Set tags; of a key that is given twice the last value stays."""
-        content = LoggedModelTagsSetContent(tags=_pairs(tags))
-        self._write(LoggedModelTagsSet(model_id=model_id, content=content))
+        self._about_model(
+            lambda: LoggedModelTagsSet(
+                model_id=model_id, content=LoggedModelTagsSetContent(tags=_pairs(tags))
+            )
+        )
 
     def delete_logged_model_tag(self, model_id: str, key: str) -> None:
         """Delete a tag that is there."""
-        self._write(LoggedModelTagDeleted(model_id=model_id, tag=key))
+        self._about_model(lambda: LoggedModelTagDeleted(model_id=model_id, tag=key))
 
     def log_logged_model_params(self, model_id: str, params: list[LoggedModelParameter]) -> None:
         """Add params, none of which may be there."""
-        event = LoggedModelParamsLogged(
-            model_id=model_id, content=LoggedModelParamsLoggedContent(params=_pairs(params))
-        )
-        _refuse_repeated(event, params)
-        self._write(event)
+
+        def say() -> LoggedModelParamsLogged:
+            content = LoggedModelParamsLoggedContent(params=_pairs(params))
+            event = LoggedModelParamsLogged(model_id=model_id, content=content)
+            _refuse_repeated(event, params)
+            return event
+
+        self._about_model(say)
 
     def delete_logged_model(self, model_id: str) -> None:
         """Soft-delete a logged model."""
-        self._write(LoggedModelDeleted(model_id=model_id))
+        self._about_model(lambda: LoggedModelDeleted(model_id=model_id))
 
     def _hard_delete_logged_model(self, model_id: str) -> None:
         """Delete a logged model for good (``mlflow gc``)."""
-        self._write(LoggedModelPurged(model_id=model_id))
+        self._about_model(lambda: LoggedModelPurged(model_id=model_id))
 
     def _get_deleted_logged_models(self, older_than: int = 0) -> list[str]:
         """The ids of logged models deleted at least ``older_than`` milliseconds ago."""
@@ -159,15 +168,18 @@ class LoggedModels(LedgerStore):
             token.validate(experiment_ids, filter_string, order_by)
             offset = token.offset
         size = max_results or SEARCH_LOGGED_MODEL_MAX_RESULTS_DEFAULT
-        filters = _filters(filter_string)
-        orders = [_order(clause) for clause in order_by or ()]
-        numbers = [whole(number) or 0 for number in _parse_experiment_ids(experiment_ids)]
         measured = [
-            ModelDataset(d["dataset_name"], d.get("dataset_digest")) for d in datasets or ()
+            ModelDataset(d["dataset_name"], d.get("dataset_digest"), "dataset_digest" not in d)
+            for d in datasets or ()
         ]
-        rows = self._ask(
-            lambda db: find_logged_models(db, numbers, filters, measured, orders, size + 1, offset)
-        )
+
+        def question(db: sqlite3.Connection) -> list[LoggedModelRow]:
+            filters = _filters(filter_string)
+            numbers = [whole(number) or 0 for number in _parse_experiment_ids(experiment_ids)]
+            orders = [_order(clause) for clause in order_by or ()]
+            return find_logged_models(db, numbers, filters, measured, orders, size + 1, offset)
+
+        rows = self._ask(question)
         following = None
         if len(rows) > size:
             following = SearchLoggedModelsPaginationToken(
@@ -177,6 +189,19 @@ class LoggedModels(LedgerStore):
                 order_by=order_by,
             ).encode()
         return PagedList([_entity(row) for row in rows[:size]], following)
+
+    def _about_model(self, say: Callable[[], LoggedModelEvent]) -> None:
+        """Say something about a logged model that is there, deleted or not."""
+
+        def decide(db: sqlite3.Connection) -> list[Event]:
+            event = say()
+            if not is_logged_model(db, event.model_id):
+                raise Refused(
+                    Reason.MISSING, f"Logged model with ID '{event.model_id}' not found.", event
+                )
+            return [event]
+
+        self._decide(decide)
 
 
 def _entity(row: LoggedModelRow) -> LoggedModel:
@@ -203,14 +228,12 @@ def _entity(row: LoggedModelRow) -> LoggedModel:
     )
 
 
-def _pairs(pairs: list[Any] | None) -> list[KeyValue]:
-    return [
-        KeyValue(key=p.key, value=None if p.value is None else str(p.value)) for p in pairs or ()
-    ]
+def _pairs(pairs: Sequence[Any]) -> list[KeyValue]:
+    return [KeyValue(key=p.key, value=None if p.value is None else str(p.value)) for p in pairs]
 
 
-def _refuse_repeated(event: Event, pairs: list[Any] | None) -> None:
-    keys = [pair.key for pair in pairs or ()]
+def _refuse_repeated(event: Event, pairs: Sequence[Any]) -> None:
+    keys = [pair.key for pair in pairs]
     if len(set(keys)) < len(keys):
         raise Refused(Reason.BAD_REQUEST, f"a key is given twice among {keys}", event)
 
@@ -226,7 +249,7 @@ def _filters(filter_string: str | None) -> list[Filter]:
 
 
 def _order(clause: dict[str, Any]) -> ModelOrder:
-    field, ascending = clause.get("field_name") or "", clause.get("ascending", True)
+    field, ascending = clause.get("field_name"), clause.get("ascending", True)
     dataset = (clause.get("dataset_name"), clause.get("dataset_digest"))
     if "." in field:
         entity = field.split(".", 1)[0]

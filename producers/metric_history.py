@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterable, Sequence
 
 from mlflow.entities import Metric
@@ -32,23 +33,24 @@ class MetricHistories(LedgerStore):
     ) -> PagedList[Metric]:
         """All values of a metric by (timestamp, step, value); none for a run that is not there."""
         offset = start_offset(page_token)
-        found = sorted(self._history(run_id, metric_key), key=_by_time)[offset:]
+        found = sorted(self._history(run_id, metric_key))[offset:]
         token = None
         if max_results is not None and len(found) > max_results:
             token = SearchUtils.create_page_token(offset + max_results)
-            found = found[:max_results]
+            found = found[: max(max_results, 0)]
         return PagedList([_metric(metric_key, point) for point in found], token)
 
     def get_metric_history_bulk(
         self, run_ids: Iterable[str], metric_key: str, max_results: int
     ) -> list[MetricWithRunId]:
-        """Histories of several runs, by run id, then (timestamp, step, value); the first of them."""
+        """The first values of several runs, by run id, then (timestamp, step, value)."""
+        limit = _limit(max_results)
 
         def question(db: sqlite3.Connection) -> list[MetricWithRunId]:
             answer: list[MetricWithRunId] = []
             for run_id in sorted(set(run_ids)):
-                points = sorted(metric_history(db, run_id, metric_key), key=_by_time)
-                answer += _with_run_id(run_id, metric_key, points[: max_results - len(answer)])
+                points = sorted(metric_history(db, run_id, metric_key))
+                answer += _with_run_id(run_id, metric_key, points[: limit - len(answer)])
             return answer
 
         return list(self._ask(question))
@@ -63,7 +65,7 @@ class MetricHistories(LedgerStore):
         """The values at some steps, by (step, timestamp, value); the first of them."""
         wanted = set(steps)
         found = [p for p in self._history(run_id, metric_key) if p.step in wanted]
-        return _with_run_id(run_id, metric_key, sorted(found, key=_by_step)[:max_results])
+        return _with_run_id(run_id, metric_key, sorted(found, key=_by_step)[: _limit(max_results)])
 
     def get_metric_history_bulk_interval(
         self,
@@ -92,8 +94,9 @@ class MetricHistories(LedgerStore):
         return points
 
 
-def _by_time(point: MetricPoint) -> tuple[int, int, float]:
-    return point.timestamp_ms, point.step, point.value
+def _limit(max_results: int) -> int:
+    """A limit as SQL reads it: none if it is negative."""
+    return max_results if max_results >= 0 else sys.maxsize
 
 
 def _by_step(point: MetricPoint) -> tuple[int, int, float, bool]:

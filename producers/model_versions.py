@@ -88,9 +88,8 @@ class ModelVersions(RegisteredModels):
         for tag in tags or ():
             _validate_model_version_tag(tag.key, tag.value)
         location, source_run_id, source_model_id = self._origin(source)
-        run_id = run_id or source_run_id
-        if not run_id and model_id:
-            run_id = self._run_of(model_id)
+        if not run_id:
+            run_id = source_run_id or (self._run_of(model_id) if model_id else run_id)
         unique = {tag.key: tag.value for tag in tags or ()}
         version_uid = str(uuid.uuid4())
 
@@ -115,9 +114,7 @@ class ModelVersions(RegisteredModels):
 
     def get_model_version(self, name: str, version: str | int) -> ModelVersion:
         """One version with its aliases."""
-        _validate_model_name(name)
-        number = _validate_model_version(version)
-        return self._entity(lambda db: _existing(db, name, number))
+        return self._entity(lambda db: _existing(db, name, version))
 
     def update_model_version(
         self, name: str, version: str | int, description: str | None = None
@@ -199,21 +196,18 @@ class ModelVersions(RegisteredModels):
 
     def get_latest_versions(self, name: str, stages: list[str] | None = None) -> list[ModelVersion]:
         """The latest version of each stage, or of the stages asked for."""
-        _validate_model_name(name)
 
         def question(db: sqlite3.Connection) -> list[VersionRow]:
-            return latest_versions(db, existing_model(db, name).model_no)
+            rows = latest_versions(db, existing_model(db, name).model_no)
+            wanted = {get_canonical_stage(stage) for stage in stages or ALL_STAGES}
+            return [row for row in rows if row.stage in wanted]
 
-        rows = self._ask(question)
-        wanted = {get_canonical_stage(stage) for stage in stages or ALL_STAGES}
-        return [version_entity(row, self._arrived) for row in rows if row.stage in wanted]
+        return [version_entity(row, self._arrived) for row in self._ask(question)]
 
-    def get_model_version_download_uri(self, name: str, version: str | int) -> str:
+    def get_model_version_download_uri(self, name: str, version: str | int) -> str | None:
         """Where the model of a version lies."""
-        _validate_model_name(name)
-        number = _validate_model_version(version)
-        row = self._ask(lambda db: _existing(db, name, number))
-        return str(row.storage_location or row.source)
+        row: VersionRow = self._ask(lambda db: _existing(db, name, version))
+        return row.storage_location or row.source
 
     def search_model_versions(
         self,
@@ -238,7 +232,7 @@ class ModelVersions(RegisteredModels):
                 max_results + 1,
                 offset,
                 prompts=asks_for_prompts(filters),
-            )  # fmt: skip
+            )
         )
         token = None
         if len(rows) == max_results + 1:
@@ -246,7 +240,7 @@ class ModelVersions(RegisteredModels):
         found = [version_entity(row, self._arrived, aliases=False) for row in rows[:max_results]]
         return PagedList(found, token)
 
-    def _origin(self, source: str) -> tuple[str, str | None, str | None]:
+    def _origin(self, source: str) -> tuple[str | None, str | None, str | None]:
         """Where a source's bytes lie, and the run and logged model it names, if it does."""
         if urllib.parse.urlparse(source).scheme != "models":
             return source, None, None
@@ -300,7 +294,9 @@ class ModelVersions(RegisteredModels):
         self._decide(decide)
 
 
-def _existing(db: sqlite3.Connection, name: str, number: int) -> VersionRow:
+def _existing(db: sqlite3.Connection, name: str, version: str | int) -> VersionRow:
+    _validate_model_name(name)
+    number = _validate_model_version(version)
     row = version_row(db, name, number)
     if row is None:
         raise Refused(Reason.MISSING, f"Model Version (name={name}, version={number}) not found")
@@ -372,13 +368,14 @@ def _numeric(key: str, comparator: str, value: Any) -> int | None:
             f"Invalid comparator for attribute {key}: {comparator}", INVALID_PARAMETER_VALUE
         )
     try:
-        if isinstance(value, float):
-            raise TypeError
-        return whole(int(value))
+        number = None if isinstance(value, float) else int(value)
     except (TypeError, ValueError):
+        number = None
+    if number is None:
         raise MlflowException.invalid_parameter_value(
             f"Invalid value for numeric attribute '{key}': {value!r}"
-        ) from None
+        )
+    return whole(number)
 
 
 def _orders(order_by: list[str]) -> list[Order]:

@@ -95,7 +95,6 @@ class RegisteredModels(LedgerStore):
 
     def get_registered_model(self, name: str) -> RegisteredModel:
         """A registered model with its latest versions."""
-        _validate_model_name(name)
 
         def question(db: sqlite3.Connection) -> RegisteredModel:
             row = existing_model(db, name)
@@ -217,6 +216,7 @@ def existing_model(db: sqlite3.Connection, name: str) -> ModelRow:
     Raises:
         Refused: there is none.
     """
+    _validate_model_name(name)
     row = model_row(db, name)
     if row is None:
         raise Refused(Reason.MISSING, f"Registered Model with name={name} not found")

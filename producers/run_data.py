@@ -19,6 +19,7 @@ from mlflow.utils.validation import (
     _validate_tag,
 )
 
+from mlflow_ledger.query import is_logged_model
 from mlflow_ledger.schemas import (
     Event,
     KeyValue,
@@ -46,28 +47,26 @@ class RunDataLogging(LedgerStore):
     def log_metric(self, run_id: str, metric: Metric) -> None:
         """Log one value of one metric."""
         _validate_metric(metric.key, metric.value, metric.timestamp, metric.step)
-        self._log(run_id, [RunDataLogged(run_id=run_id, content=_metrics([_point(metric)]))])
+        content = RunDataLoggedContent.model_construct(**_columns([metric]))
+        self._log(run_id, [RunDataLogged(run_id=run_id, content=content)])
 
     def log_param(self, run_id: str, param: Param) -> None:
         """Log a param; the same value again is welcome, another is refused."""
         param = _validate_param(param.key, param.value)
-        value = "" if param.value is None else str(param.value)
-        event = RunDataLogged(
-            run_id=run_id,
-            content=RunDataLoggedContent(params=[KeyValue(key=param.key, value=value)]),
-        )
+        pair = _pair(param)
+        event = RunDataLogged(run_id=run_id, content=RunDataLoggedContent(params=[pair]))
 
         def decide(db: sqlite3.Connection) -> list[Event]:
             run = active_run(db, run_id, event)
             old = db.execute(
                 "SELECT value FROM params WHERE run_no = ? AND key = ?", (run.run_no, param.key)
             ).fetchone()
-            if old is not None and old[0] != value:
+            if old is not None and old[0] != pair.value:
                 raise Refused(
                     Reason.INVALID,
                     f"Changing param values is not allowed. Param with key='{param.key}' was "
                     f"already logged with value='{old[0]}' for run ID='{run_id}'. Attempted "
-                    f"logging new value '{value}'.",
+                    f"logging new value '{pair.value}'.",
                     event,
                 )
             return [] if old is not None else [event]
@@ -99,9 +98,7 @@ class RunDataLogging(LedgerStore):
         _validate_param_keys_unique(params)
         content = RunDataLoggedContent.model_construct(
             **_columns(metrics),
-            params=[
-                KeyValue(key=p.key, value="" if p.value is None else str(p.value)) for p in params
-            ],
+            params=[_pair(param) for param in params],
             tags=_tags(tags),
         )
         events = [RunDataLogged(run_id=run_id, content=part) for part in _parts(content)]
@@ -130,6 +127,8 @@ class RunDataLogging(LedgerStore):
     def _log(self, run_id: str, events: Sequence[Event]) -> None:
         def decide(db: sqlite3.Connection) -> Sequence[Event]:
             active_run(db, run_id, events[0] if events else None)
+            for event in events:
+                _check_models(db, event)
             return events
 
         self._decide(decide)
@@ -152,21 +151,28 @@ def _point(metric: Metric) -> Point:
     )
 
 
-def _metrics(logged: Sequence[Point]) -> RunDataLoggedContent:
-    return RunDataLoggedContent.model_construct(**metric_columns(logged))
-
-
 def _columns(metrics: Sequence[Metric]) -> dict[str, object]:
     return metric_columns([_point(metric) for metric in metrics])
 
 
 def _tags(tags: Sequence[RunTag]) -> list[KeyValue]:
     """Tags as an event carries them; an empty run name changes nothing, as in MLflow."""
-    return [
-        KeyValue(key=tag.key, value=None if tag.value is None else str(tag.value))
-        for tag in tags
-        if tag.key != MLFLOW_RUN_NAME or tag.value
-    ]
+    return [_pair(tag) for tag in tags if tag.key != MLFLOW_RUN_NAME or tag.value]
+
+
+def _pair(given: Param | RunTag) -> KeyValue:
+    return KeyValue(key=given.key, value=None if given.value is None else str(given.value))
+
+
+def _check_models(db: sqlite3.Connection, event: Event) -> None:
+    """Logged models that metrics name lie in another partition: the rules cannot look at them."""
+    if not isinstance(event.content, RunDataLoggedContent):
+        return
+    for model in event.content.metric_models:
+        if not is_logged_model(db, model.model_id):
+            raise Refused(
+                Reason.BAD_REQUEST, f"Logged model with ID '{model.model_id}' not found.", event
+            )
 
 
 def _parts(content: RunDataLoggedContent) -> Iterator[RunDataLoggedContent]:

@@ -140,7 +140,13 @@ class Runs(LedgerStore):
 
     def _hard_delete_run(self, run_id: str) -> None:
         """Delete a run for good, with all that was logged to it (``mlflow gc``)."""
-        self._write(RunPurged(run_id=run_id))
+        event = RunPurged(run_id=run_id)
+
+        def decide(db: sqlite3.Connection) -> list[Event]:
+            existing_run(db, run_id, event)
+            return [event]
+
+        self._decide(decide)
 
     def _get_deleted_runs(self, older_than: int = 0) -> list[str]:
         """The ids of runs that were deleted at least ``older_than`` milliseconds ago."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import uuid
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -26,6 +27,7 @@ from mlflow.utils.validation import (
 
 from mlflow_ledger.query import WebhookRow, webhook_row, webhook_rows
 from mlflow_ledger.schemas import (
+    Event,
     Reason,
     Refused,
     SettingsError,
@@ -60,24 +62,26 @@ class Webhooks(LedgerStore):
         _validate_webhook_url(url)
         _validate_webhook_events(events)
         webhook_id = str(uuid.uuid4())
-        self._write(
-            WebhookCreated(
+
+        def decide(_: sqlite3.Connection) -> list[Event]:
+            content = WebhookContent(
+                name=name, url=url, description=description, secret=self._encrypted(secret)
+            )
+            event = WebhookCreated(
                 webhook_id=webhook_id,
                 status=(status or WebhookStatus.ACTIVE).value,
                 actions=_actions(events),
-                content=WebhookContent(
-                    name=name, url=url, description=description, secret=self._encrypted(secret)
-                ),
+                content=content,
             )
-        )
+            _refuse_repeated(event, event.actions)
+            return [event]
+
+        self._decide(decide)
         return self.get_webhook(webhook_id)
 
     def get_webhook(self, webhook_id: str) -> Webhook:
         """A webhook, with its secret."""
-        row = self._ask(lambda db: webhook_row(db, webhook_id))
-        if row is None:
-            raise Refused(Reason.MISSING, f"Webhook with ID {webhook_id} not found.")
-        return self._webhook(row)
+        return self._webhook(self._ask(lambda db: _existing(db, webhook_id)))
 
     def list_webhooks(
         self, max_results: int | None = None, page_token: str | None = None
@@ -102,23 +106,27 @@ class Webhooks(LedgerStore):
         status: WebhookStatus | None = None,
     ) -> Webhook:
         """Change what is given."""
-        self.get_webhook(webhook_id)
-        if name is not None:
-            _validate_webhook_name(name)
-        if url is not None:
-            _validate_webhook_url(url)
-        if events is not None:
-            _validate_webhook_events(events)
-        self._write(
-            WebhookUpdated(
-                webhook_id=webhook_id,
-                status=None if status is None else status.value,
-                actions=None if events is None else _actions(events),
-                content=WebhookContent(
+        attempt = WebhookUpdated(webhook_id=webhook_id)
+
+        def decide(db: sqlite3.Connection) -> list[Event]:
+            _existing(db, webhook_id, attempt)
+            if name is not None:
+                _validate_webhook_name(name)
+            if url is not None:
+                _validate_webhook_url(url)
+            if events is not None:
+                _validate_webhook_events(events)
+                _refuse_repeated(attempt, _actions(events))
+            update = {
+                "status": None if status is None else status.value,
+                "actions": None if events is None else _actions(events),
+                "content": WebhookContent(
                     name=name, url=url, description=description, secret=self._encrypted(secret)
                 ),
-            )
-        )
+            }
+            return [attempt.model_copy(update=update)]
+
+        self._decide(decide)
         return self.get_webhook(webhook_id)
 
     def delete_webhook(self, webhook_id: str) -> None:
@@ -180,6 +188,18 @@ class Webhooks(LedgerStore):
         with os.fdopen(descriptor, "wb") as file:
             file.write(Fernet.generate_key())
         return Fernet(path.read_bytes())
+
+
+def _existing(db: sqlite3.Connection, webhook_id: str, event: Event | None = None) -> WebhookRow:
+    row = webhook_row(db, webhook_id)
+    if row is None:
+        raise Refused(Reason.MISSING, f"Webhook with ID {webhook_id} not found.", event)
+    return row
+
+
+def _refuse_repeated(event: Event, actions: list[str]) -> None:
+    if len(set(actions)) < len(actions):
+        raise Refused(Reason.BAD_REQUEST, "an event is given twice", event)
 
 
 def _actions(events: list[WebhookEvent]) -> list[str]:

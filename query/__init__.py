@@ -10,6 +10,7 @@ from .logged_models import (
     ModelOrder,
     deleted_logged_models,
     find_logged_models,
+    is_logged_model,
     logged_model_row,
     model_attribute,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "find_versions",
     "ilike_duckdb",
     "ilike_sqlite",
+    "is_logged_model",
     "latest_versions",
     "logged_model_row",
     "metric_history",

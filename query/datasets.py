@@ -19,7 +19,7 @@ def dataset_summaries(
     return db.execute(
         "SELECT DISTINCT r.experiment_id, i.name, i.digest, "
         "(SELECT t.value ->> 1 FROM json_each(i.tags) t WHERE t.value ->> 0 = ?) "
-        "FROM run_inputs i JOIN runs r USING (run_no) "
+        "FROM run_inputs i JOIN live_runs r USING (run_no) "
         "WHERE r.experiment_id IN (SELECT value FROM json_each(?)) "
         "ORDER BY 1, 2, 3, 4 LIMIT ?",
         (_CONTEXT_TAG, json.dumps(list(experiment_ids)), _MOST),

@@ -15,17 +15,17 @@ __all__ = [
     "ModelOrder",
     "deleted_logged_models",
     "find_logged_models",
+    "is_logged_model",
     "logged_model_row",
     "model_attribute",
 ]
 
-_STATUS_CODES = {"UNSPECIFIED": 0, "PENDING": 1, "READY": 2, "FAILED": 3}
 _ATTRIBUTES = {
     "model_id": "model_id", "experiment_id": "experiment_id", "name": "name",
     "artifact_location": "artifact_location", "creation_timestamp_ms": "created_ms",
     "last_updated_timestamp_ms": "updated_ms", "status": "status_code",
     "model_type": "model_type", "source_run_id": "source_run_id", "lifecycle_stage": "lifecycle",
-    "status_message": "NULL",
+    "status_message": "status_message",
 }  # fmt: skip
 
 
@@ -53,6 +53,7 @@ class ModelDataset(NamedTuple):
 
     name: str
     digest: str | None = None
+    any_digest: bool = True
 
 
 class ModelOrder(NamedTuple):
@@ -64,19 +65,28 @@ class ModelOrder(NamedTuple):
 
 
 _SELECT = (
-    "SELECT logged_model_no, model_id, experiment_id, name, artifact_location, created_ms, "
+    "SELECT logged_model_no, m.model_id, experiment_id, name, artifact_location, created_ms, "
     "updated_ms, status, model_type, source_run_id, lifecycle FROM models m"
 )
 _WITH = (
-    "WITH models AS (SELECT *, CASE status WHEN 'PENDING' THEN 1 WHEN 'READY' THEN 2 "
-    "WHEN 'FAILED' THEN 3 ELSE 0 END AS status_code FROM logged_models) "
+    "WITH models AS (SELECT *, NULL AS status_message, CAST(CASE status WHEN 'PENDING' THEN 1 "
+    "WHEN 'READY' THEN 2 WHEN 'FAILED' THEN 3 ELSE 0 END AS INTEGER) AS status_code "
+    "FROM logged_models l "
+    "WHERE EXISTS (SELECT 1 FROM experiments e WHERE e.experiment_id = l.experiment_id "
+    "AND e.lifecycle <> 'purged')) "
 )
 
 
 def logged_model_row(db: sqlite3.Connection, model_id: str) -> LoggedModelRow | None:
     """One logged model, deleted or not, or None."""
-    rows = db.execute(f"{_WITH}{_SELECT} WHERE model_id = ?", (model_id,)).fetchall()
+    rows = db.execute(f"{_WITH}{_SELECT} WHERE m.model_id = ?", (model_id,)).fetchall()
     return next(_whole(db, rows), None)
+
+
+def is_logged_model(db: sqlite3.Connection, model_id: str) -> bool:
+    """Whether there is a logged model of this id, deleted or not."""
+    found = db.execute(f"{_WITH}SELECT 1 FROM models WHERE model_id = ?", (model_id,))
+    return found.fetchone() is not None
 
 
 def deleted_logged_models(db: sqlite3.Connection, before_ms: int) -> list[str]:
@@ -84,7 +94,7 @@ def deleted_logged_models(db: sqlite3.Connection, before_ms: int) -> list[str]:
     return [
         model_id
         for (model_id,) in db.execute(
-            "SELECT model_id FROM logged_models WHERE lifecycle = 'deleted' AND updated_ms <= ? "
+            f"{_WITH}SELECT model_id FROM models WHERE lifecycle = 'deleted' AND updated_ms <= ? "
             "ORDER BY logged_model_no",
             (before_ms,),
         )
@@ -127,8 +137,6 @@ def find_logged_models(
 def _condition(condition: Filter, datasets: Sequence[ModelDataset]) -> Sql:
     kind, key, comparator, value = condition
     if kind == "attributes":
-        if key == "status":
-            value = _STATUS_CODES.get(str(value), value)
         return compare(f"m.{_ATTRIBUTES[key]}", comparator, value, ilike_sqlite)
     if kind == "metrics":
         sql = Sql(
@@ -155,8 +163,8 @@ def _on(datasets: Sequence[ModelDataset]) -> Sql:
     for number, dataset in enumerate(datasets):
         sql.add(" OR " if number else "")
         sql.add("(x.dataset_name = ?", dataset.name)
-        if dataset.digest is not None:
-            sql.add(" AND x.dataset_digest = ?", dataset.digest)
+        if not dataset.any_digest:
+            sql.add(" AND x.dataset_digest IS ?", dataset.digest)
         sql.add(")")
     return sql.add(")")
 
@@ -168,7 +176,7 @@ def _order_keys(sql: Sql, orders: Sequence[ModelOrder]) -> list[str]:
             column = f"o{number}.value"
             _join_latest(sql, f"o{number}", field.removeprefix("metrics."), dataset)
         else:
-            column = _ATTRIBUTES[field]
+            column = f"m.{_ATTRIBUTES[field]}"
         keys += [f"{column} IS NULL", f"{column} {'ASC' if ascending else 'DESC'}"]
     fields = {order.field for order in orders}
     if "creation_timestamp_ms" not in fields:

@@ -51,7 +51,7 @@ class DatasetRow(NamedTuple):
 
 
 class MetricPoint(NamedTuple):
-    """One point of a history, NaN as (0.0, True)."""
+    """One point of a history, NaN as (0.0, True); points sort as MLflow sorts a history."""
 
     timestamp_ms: int
     step: int

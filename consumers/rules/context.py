@@ -11,7 +11,7 @@ from mlflow_ledger.schemas import ClaimCheck, Envelope, Event, KeyValue, Reason,
 __all__ = [
     "Context",
     "Rule",
-    "check_params",
+    "check_values",
     "experiment_number",
     "rule",
     "rules_of",
@@ -83,15 +83,15 @@ def experiment_number(experiment_id: str) -> int:
     raise Refused(Reason.INVALID, f"Invalid experiment ID {experiment_id!r}: it is no number.")
 
 
-def check_params(params: Iterable[KeyValue]) -> None:
-    """Unlike a tag's, a param's value is never absent.
+def check_values(pairs: Iterable[KeyValue]) -> None:
+    """Only a run's and an experiment's tags may have no value.
 
     Raises:
-        Refused: one is.
+        Refused: one has none.
     """
-    for param in params:
-        if param.value is None:
-            raise Refused(Reason.INVALID, f"Param {param.key!r} has no value.")
+    for pair in pairs:
+        if pair.value is None:
+            raise Refused(Reason.BAD_REQUEST, f"{pair.key!r} has no value.")
 
 
 def stored_text(text: str | ClaimCheck | None) -> str | bytes | None:

@@ -17,7 +17,7 @@ from mlflow_ledger.schemas import (
     Refused,
 )
 
-from .context import Context, check_params, experiment_number, rule
+from .context import Context, check_values, experiment_number, rule
 
 __all__: list[str] = []
 
@@ -29,7 +29,7 @@ def logged_model_created(context: Context, event: LoggedModelCreated) -> None:
         raise Refused(Reason.EXISTS, f"Logged model with ID '{event.model_id}' already exists.")
     experiment_id = experiment_number(event.experiment_id)
     content, now_ms = event.content, context.envelope.time_ms
-    check_params(content.params if content else ())
+    check_values([*content.params, *content.tags] if content else ())
     context.write(
         "INSERT INTO logged_models (model_id, experiment_id, name, artifact_location, created_ms, "
         "updated_ms, status, model_type, source_run_id, lifecycle) "
@@ -64,7 +64,9 @@ def logged_model_finalized(context: Context, event: LoggedModelFinalized) -> Non
 def logged_model_tags_set(context: Context, event: LoggedModelTagsSet) -> None:
     """Tags overwrite tags of the same key."""
     number = _number(context, event.model_id)
-    _set(context, "logged_model_tags", number, event.content.tags if event.content else ())
+    tags = event.content.tags if event.content else ()
+    check_values(tags)
+    _set(context, "logged_model_tags", number, tags)
 
 
 @rule(LoggedModelTagDeleted)
@@ -87,7 +89,7 @@ def logged_model_params_logged(context: Context, event: LoggedModelParamsLogged)
     """A param of a logged model is logged once."""
     number = _number(context, event.model_id)
     params = event.content.params if event.content else ()
-    check_params(params)
+    check_values(params)
     for param in params:
         if context.row(
             "SELECT 1 FROM logged_model_params WHERE logged_model_no = ? AND key = ?",

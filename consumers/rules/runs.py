@@ -28,7 +28,7 @@ from mlflow_ledger.schemas import (
     points,
 )
 
-from .context import Context, check_params, experiment_number, rule, stored_text
+from .context import Context, check_values, experiment_number, rule, stored_text
 
 __all__ = ["RUN_NAME_TAG"]
 
@@ -106,18 +106,20 @@ def run_purged(context: Context, event: RunPurged) -> None:
 
 @rule(RunDataLogged)
 def run_data_logged(context: Context, event: RunDataLogged) -> None:
-    """All or nothing: a param that would change refuses the whole call."""
+    """All or nothing: one value that would change refuses the whole call."""
     run_no = _run_no(context, event.run_id)
     content = event.content
     if content is None:
         return
     logged = list(points(content))
     if content.params:
-        _log_params(context, event.run_id, run_no, content.params)
+        _check_params(context, event.run_id, run_no, content.params)
+    if content.metric_models:
+        _log_model_metrics(context, event.run_id, logged)
+    if content.params:
+        _log_params(context, run_no, content.params)
     if logged:
         _log_metrics(context, run_no, logged)
-        if content.metric_models:
-            _log_model_metrics(context, event.run_id, logged)
     for tag in content.tags:
         _set_tag(context, run_no, tag)
 
@@ -140,7 +142,10 @@ def inputs_logged(context: Context, event: InputsLogged) -> None:
     ((experiment_id,),) = context.db.execute(
         "SELECT experiment_id FROM runs WHERE run_no = ?", (run_no,)
     ).fetchall()
-    for dataset in event.content.datasets if event.content else ():
+    datasets = event.content.datasets if event.content else ()
+    for dataset in datasets:
+        _check_tags(context, run_no, dataset)
+    for dataset in datasets:
         _describe_dataset(context, experiment_id, dataset)
         context.write(
             "INSERT OR IGNORE INTO run_inputs VALUES (?, ?, ?, ?, ?)",
@@ -164,8 +169,9 @@ def inputs_logged(context: Context, event: InputsLogged) -> None:
 def outputs_logged(context: Context, event: OutputsLogged) -> None:
     """A logged model is an output of a run once."""
     run_no = _run_no(context, event.run_id)
+    seen: set[str] = set()
     for output in event.models:
-        if context.row(
+        if output.model_id in seen or context.row(
             "SELECT 1 FROM run_model_outputs WHERE run_no = ? AND model_id = ?",
             run_no,
             output.model_id,
@@ -174,6 +180,7 @@ def outputs_logged(context: Context, event: OutputsLogged) -> None:
                 Reason.BAD_REQUEST,
                 f"Logged model {output.model_id} already is an output of run {event.run_id}",
             )
+        seen.add(output.model_id)
     for output in event.models:
         context.write(
             "INSERT OR IGNORE INTO run_model_outputs VALUES (?, ?, ?, ?)",
@@ -214,8 +221,7 @@ def _set_tag(context: Context, run_no: int, tag: KeyValue) -> None:
         context.touch(run_no, "r")
 
 
-def _log_params(context: Context, run_id: str, run_no: int, params: Sequence[KeyValue]) -> None:
-    check_params(params)
+def _check_params(context: Context, run_id: str, run_no: int, params: Sequence[KeyValue]) -> None:
     changed = []
     for param in params:
         old = context.row(
@@ -229,6 +235,10 @@ def _log_params(context: Context, run_id: str, run_no: int, params: Sequence[Key
             "Changing param values is not allowed. Params were already"
             f" logged='{changed}' for run ID='{run_id}'.",
         )
+    check_values(params)
+
+
+def _log_params(context: Context, run_no: int, params: Sequence[KeyValue]) -> None:
     context.db.executemany(
         "INSERT OR IGNORE INTO params VALUES (?, ?, ?)",
         [(run_no, param.key, param.value) for param in params],
@@ -291,17 +301,45 @@ def _key_no(context: Context, key: str) -> int:
 
 
 def _log_model_metrics(context: Context, run_id: str, logged: Iterable[Point]) -> None:
+    """Of one model, key, time, step and run there is one value, and it never changes."""
+    new: dict[tuple[object, ...], tuple[object, ...]] = {}
+    for point in logged:
+        if point.model is None:
+            continue
+        at = (point.model.model_id, point.key, point.timestamp_ms, point.step, run_id)
+        measured = (_order(point)[2], point.model.dataset_name, point.model.dataset_digest)
+        known = new.get(at) or _model_metric(context, at)
+        if known is not None and known != measured:
+            raise Refused(
+                Reason.BAD_REQUEST,
+                f"Metric {point.key!r} of logged model {point.model.model_id} was already logged "
+                f"with another value for step {point.step} at {point.timestamp_ms}.",
+            )
+        new[at] = measured
     context.db.executemany(
         "INSERT OR IGNORE INTO logged_model_metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                point.model.model_id, point.key, point.timestamp_ms, point.step, run_id,
-                _order(point)[2], point.model.dataset_name, point.model.dataset_digest,
-            )
-            for point in logged
-            if point.model is not None
-        ],
-    )  # fmt: skip
+        [(*at, *measured) for at, measured in new.items()],
+    )
+
+
+def _model_metric(context: Context, at: tuple[object, ...]) -> tuple[object, ...] | None:
+    row: tuple[object, ...] | None = context.row(
+        "SELECT value, dataset_name, dataset_digest FROM logged_model_metrics WHERE model_id = ? "
+        "AND key = ? AND timestamp_ms = ? AND step = ? AND run_id = ?",
+        *at,
+    )
+    return row
+
+
+def _check_tags(context: Context, run_no: int, dataset: DatasetInput) -> None:
+    keys = {tag.key for tag in dataset.tags}
+    if len(keys) < len(dataset.tags) and not context.row(
+        "SELECT 1 FROM run_inputs WHERE run_no = ? AND name = ? AND digest = ?",
+        run_no,
+        dataset.name,
+        dataset.digest,
+    ):
+        raise Refused(Reason.BAD_REQUEST, f"A tag of the data set {dataset.name!r} is given twice.")
 
 
 def _describe_dataset(context: Context, experiment_id: int, dataset: DatasetInput) -> None:

@@ -15,6 +15,7 @@ from mlflow_ledger.schemas import (
     BlobCondemned,
     CommandRejected,
     CommandRejectedContent,
+    DatasetInput,
     Event,
     ExperimentCreated,
     ExperimentDeleted,
@@ -24,6 +25,7 @@ from mlflow_ledger.schemas import (
     ExperimentTagDeleted,
     ExperimentTagSet,
     InputsLogged,
+    InputsLoggedContent,
     KeyValue,
     LoggedModelCreated,
     LoggedModelCreatedContent,
@@ -34,6 +36,8 @@ from mlflow_ledger.schemas import (
     LoggedModelPurged,
     LoggedModelTagDeleted,
     LoggedModelTagsSet,
+    LoggedModelTagsSetContent,
+    MetricModel,
     ModelOutput,
     ModelVersionCreated,
     ModelVersionDeleted,
@@ -94,6 +98,23 @@ def data(*params: KeyValue, tag: str | None = None) -> RunDataLogged:
 def params(*pairs: KeyValue) -> LoggedModelParamsLogged:
     content = LoggedModelParamsLoggedContent(params=list(pairs))
     return LoggedModelParamsLogged(model_id="m", content=content)
+
+
+def measured(value: float) -> RunDataLogged:
+    """A metric of a logged model, and a tag, which must not be kept where that is refused."""
+    columns: dict[str, Any] = metric_columns(
+        [Point("loss", value, 0, 0, MetricModel(model_id="m"))]
+    )
+    tags = [KeyValue(key=f"t{value}", value="1")]
+    return RunDataLogged(run_id="r", content=RunDataLoggedContent(**columns, tags=tags))
+
+
+def inputs(*tags: KeyValue) -> InputsLogged:
+    datasets = [
+        DatasetInput(name=name, digest="1", source_type="s", source="s", tags=given)
+        for name, given in (("plain", []), ("tagged", list(tags)))
+    ]
+    return InputsLogged(run_id="r", content=InputsLoggedContent(datasets=datasets))
 
 
 LR = KeyValue(key="lr", value="0.1")
@@ -169,7 +190,23 @@ CASES = [
         Reason.INVALID,
         "Changing param values is not allowed",
     ),
-    Case((RUN,), data(LR, KeyValue(key="p")), Reason.INVALID, "Param 'p' has no value"),
+    Case((RUN,), data(LR, KeyValue(key="p")), Reason.BAD_REQUEST, "'p' has no value"),
+    Case((RUN, measured(1.0)), measured(2.0), Reason.BAD_REQUEST, "already logged"),
+    Case((RUN,), inputs(LR, LR), Reason.BAD_REQUEST, "given twice"),
+    Case(
+        (RUN,),
+        OutputsLogged(run_id="r", models=[ModelOutput(model_id="m"), ModelOutput(model_id="m")]),
+        Reason.BAD_REQUEST,
+        "already is an output",
+    ),
+    Case(
+        (LOGGED,),
+        LoggedModelTagsSet(
+            model_id="m", content=LoggedModelTagsSetContent(tags=[LR, KeyValue(key="t")])
+        ),
+        Reason.BAD_REQUEST,
+        "'t' has no value",
+    ),
     Case((RUN,), RunTagDeleted(run_id="r", tag="t"), Reason.MISSING, "No tag with name: t"),
     Case((), InputsLogged(run_id="r", models=["m"]), Reason.MISSING, "id=r"),
     Case((), OutputsLogged(run_id="r", models=[]), Reason.MISSING, "id=r"),
@@ -186,14 +223,14 @@ CASES = [
         LOGGED.model_copy(
             update={"content": LoggedModelCreatedContent(name="n", params=[KeyValue(key="p")])}
         ),
-        Reason.INVALID,
-        "Param 'p' has no value",
+        Reason.BAD_REQUEST,
+        "'p' has no value",
     ),
     Case((), LoggedModelFinalized(model_id="m", status="READY"), Reason.MISSING, "'m' not found"),
     Case((), LoggedModelTagsSet(model_id="m"), Reason.MISSING, "not found"),
     Case((LOGGED,), LoggedModelTagDeleted(model_id="m", tag="t"), Reason.MISSING, "No tag"),
     Case((LOGGED, params(LR)), params(LR), Reason.BAD_REQUEST, "already logged"),
-    Case((LOGGED,), params(LR, KeyValue(key="p")), Reason.INVALID, "Param 'p' has no value"),
+    Case((LOGGED,), params(LR, KeyValue(key="p")), Reason.BAD_REQUEST, "'p' has no value"),
     Case((), LoggedModelDeleted(model_id="m"), Reason.MISSING, "not found"),
     Case((), LoggedModelPurged(model_id="m"), Reason.MISSING, "not found"),
     Case((MODEL,), MODEL.model_copy(update={"model_uid": "u2"}), Reason.EXISTS, "name=wine"),
@@ -280,8 +317,9 @@ def test_a_refusal_has_its_reason_and_changes_nothing(bench: Bench, case: Case) 
 
 def test_every_type_that_can_be_refused_is() -> None:
     """A manifest and a refused command are facts by themselves: nothing refuses them."""
-    refused = {type(case.refused) for case in CASES}
-    assert refused | {ArtifactLogged, CommandRejected} == set(event_types().values())
+    refused: set[type[Event]] = {type(case.refused) for case in CASES}
+    refused |= {ArtifactLogged, CommandRejected}
+    assert refused == set(event_types().values())
 
 
 def test_every_type_has_a_rule() -> None:

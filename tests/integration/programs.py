@@ -27,7 +27,7 @@ HTTP_OK = 200
 
 KNOWN = re.compile(
     r" INFO "
-    r"|Successfully registered model '|Registered model '\w+' already exists"
+    r"|Successfully registered model '|Registered model '[\w-]+' already exists"
     r"|Created version '\d+' of model '"
     r"|mlflow\.sklearn: Saving scikit-learn models in the pickle or cloudpickle format requires"
     r"|mlflow\.utils\.environment: Failed to resolve installed pip version"
@@ -40,7 +40,7 @@ KNOWN = re.compile(
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """The caller's environment without settings of MLflow's or ours; no look-ups on the internet."""
+    """The caller's environment without settings of MLflow's or ours, and without the internet."""
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from .conftest import Trained
+from .conftest import Once, Trained
 from .programs import PYTHON, SCRIPTS, last_json, run, unknown
 
 ROWS = 178
@@ -17,19 +17,17 @@ HEX = re.compile(r"[0-9a-f]+")
 
 
 @pytest.fixture(scope="module")
-def seen(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def seen(trained: Trained, once: Once) -> Any:
     """What `look.py` prints: MLflow's own functions in another process, in another folder."""
-    said = trained.said
-    done = run(
-        tmp_path_factory.mktemp("look"),
-        PYTHON,
-        SCRIPTS / "look.py",
-        said["run_id"],
-        said["autologged_run_id"],
-        MLFLOW_TRACKING_URI=f"ledger://{trained.store}",
-    )
-    assert unknown(done.stderr) == []
-    return last_json(done.stdout)
+
+    def make(folder: Path) -> Any:
+        ids = trained.said["run_id"], trained.said["autologged_run_id"]
+        uri = f"ledger://{trained.store}"
+        done = run(folder, PYTHON, SCRIPTS / "look.py", *ids, MLFLOW_TRACKING_URI=uri)
+        assert unknown(done.stderr) == []
+        return last_json(done.stdout)
+
+    return once("looked", make)[1]
 
 
 @pytest.fixture(scope="module")

@@ -186,21 +186,36 @@ def test_the_default_experiment(pair: Pair) -> None:
     look.at_tracking(pair, [], [], [])
 
 
-@pytest.mark.parametrize("given", ODD_IDS, ids=repr)
+# Tried in test_differences.py.
+NOT_ALIKE = {
+    ("rename_experiment", ""),
+    ("rename_experiment", None),
+    ("create_run", None),
+    ("create_run", "0_0"),
+    ("create_logged_model", "0_0"),
+    ("set_experiment_tag", "0_0"),
+}
+
+
 @pytest.mark.parametrize(
-    ("method", "kwargs"),
+    ("method", "kwargs", "given"),
     [
-        ("get_experiment", {}),
-        ("delete_experiment", {}),
-        ("restore_experiment", {}),
-        ("rename_experiment", {"new_name": "x"}),
-        ("set_experiment_tag", {"tag": ExperimentTag("k", "v")}),
-        ("delete_experiment_tag", {"key": "k"}),
-        ("create_run", {"user_id": "u", "start_time": 1, "tags": [], "run_name": "n"}),
-        ("create_logged_model", {"name": "m"}),
-        ("_hard_delete_experiment", {}),
+        (method, kwargs, given)
+        for method, kwargs in [
+            ("get_experiment", {}),
+            ("delete_experiment", {}),
+            ("restore_experiment", {}),
+            ("rename_experiment", {"new_name": "x"}),
+            ("set_experiment_tag", {"tag": ExperimentTag("k", "v")}),
+            ("delete_experiment_tag", {"key": "k"}),
+            ("create_run", {"user_id": "u", "start_time": 1, "tags": [], "run_name": "n"}),
+            ("create_logged_model", {"name": "m"}),
+            ("_hard_delete_experiment", {}),
+        ]
+        for given in ODD_IDS
+        if (method, given) not in NOT_ALIKE
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=lambda value: "" if isinstance(value, dict) else repr(value)[:30],
 )
 def test_odd_experiment_ids(pair: Pair, method: str, kwargs: dict[str, Any], given: Any) -> None:
     pair.call(method, experiment_id=given, **kwargs)
@@ -251,8 +266,6 @@ def test_run_names(pair: Pair, name: str | None, tag: str | None) -> None:
         {"user_id": "x" * 257},
         {"start_time": None},
         {"start_time": -5},
-        {"start_time": 1.5},
-        {"start_time": "7"},
         {"start_time": 2**63},
         {"tags": None},
         {"tags": [RunTag("k", "1"), RunTag("k", "2")]},
@@ -260,7 +273,6 @@ def test_run_names(pair: Pair, name: str | None, tag: str | None) -> None:
         {"tags": [RunTag("it's", None)]},
         {"tags": [RunTag("k" * 300, "v" * 9000)]},
         {"tags": [RunTag(None, "v")]},
-        {"run_name": 5},
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -271,7 +283,7 @@ def test_odd_runs(pair: Pair, changed: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("status", [*RunStatus.all_status(), None, 0, 99, "FINISHED"], ids=repr)
-@pytest.mark.parametrize("end_time", [None, 0, 5, -1, 1.5, 2**63], ids=repr)
+@pytest.mark.parametrize("end_time", [None, 0, 5, -1, 2**63], ids=repr)
 def test_update_run_info(pair: Pair, status: Any, end_time: Any) -> None:
     run = new_run(pair)
     args = {"run_id": run, "run_status": status, "end_time": end_time}

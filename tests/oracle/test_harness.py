@@ -93,7 +93,7 @@ def _info(change: Change) -> Change:
             "get_experiment", _altered("_tags", lambda t: {**t, "x": ""}), id="a tag more"
         ),
         pytest.param(
-            "get_experiment", _altered("_last_update_time", lambda t: t - 1), id="1 ms too early"
+            "get_experiment", _altered("_last_update_time", lambda t: t - 5000), id="5 s too early"
         ),
         pytest.param(
             "get_metric_history",

@@ -13,7 +13,6 @@ from mlflow.entities import (
     LoggedModelStatus,
     LoggedModelTag,
     Metric,
-    Param,
     ViewType,
 )
 
@@ -128,14 +127,17 @@ def test_models_of_a_deleted_experiment(pair: Pair) -> None:
 
 POINTS: list[dict[str, Any]] = [
     {"value": 1.0},
-    {"value": 2.0},  # the same key, time, step and run: a logged model keeps the first
     {"value": math.nan, "step": 1},
     {"value": math.inf, "step": 2},
     {"value": -0.0, "step": 3},
     {"value": 3.0, "timestamp": 9, "step": 0},
-    {"value": 4.0, "dataset_name": "d", "dataset_digest": "1"},
     {"value": 5.0, "step": 5, "dataset_name": "d", "dataset_digest": "2"},
     {"value": 5, "step": 6, "run_id": "f" * 32},
+]
+# The same key, time, step and run as the first: a logged model keeps that, and refuses these.
+TAKEN: list[dict[str, Any]] = [
+    {"value": 2.0},
+    {"value": 1.0, "dataset_name": "d", "dataset_digest": "1"},
 ]
 
 
@@ -144,9 +146,15 @@ def test_metrics_of_models(pair: Pair, way: str) -> None:
     runs = [new_run(pair), new_run(pair)]
     model = pair.make("create_logged_model", experiment_id="0", name="m")
     for run in runs:
-        metrics = [Metric("m", model_id=model, **{"timestamp": 1, "step": 0, **p}) for p in POINTS]
+        metrics, taken = (
+            [
+                Metric("m", model_id=model, **{"timestamp": 1, "step": 0, **point})
+                for point in points
+            ]
+            for points in (POINTS, TAKEN)
+        )
         if way == "one by one":
-            for metric in metrics:
+            for metric in metrics + taken:
                 pair.call("log_metric", run_id=run, metric=metric)
         else:
             for some in [metrics[2:6], metrics] if way == "twice" else [metrics]:
@@ -158,16 +166,11 @@ def test_metrics_of_models(pair: Pair, way: str) -> None:
     pair.ok("get_logged_model", model_id=model)
 
 
-@pytest.mark.parametrize("alone", [True, False])
-def test_metrics_of_an_unknown_model(pair: Pair, alone: bool) -> None:
+def test_metrics_of_an_unknown_model(pair: Pair) -> None:
     run = new_run(pair)
-    model = pair.make("create_logged_model", experiment_id="0", name="m")
-    metrics = [Metric("bad", 1, 1, 0, model_id="m-" + "f" * 32)]
-    if alone:
-        pair.call("log_metric", run_id=run, metric=metrics[0])
-    metrics.append(Metric("good", 1, 1, 0, model_id=model))
-    pair.call("log_batch", run_id=run, metrics=metrics, params=[Param("p", "1")], tags=[])
-    look.at_tracking(pair, [], [run], [model])
+    metric = Metric("bad", 1, 1, 0, model_id="m-" + "f" * 32)
+    pair.fails("BAD_REQUEST", "log_metric", run_id=run, metric=metric)
+    look.at_tracking(pair, [], [run], [])
 
 
 # --- search --------------------------------------------------------------------------------------

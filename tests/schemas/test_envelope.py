@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -93,7 +94,7 @@ def test_any_changed_byte_changes_the_digest(record: Record, data: st.DataObject
 @pytest.mark.parametrize("name", Envelope._fields)
 def test_every_attribute_is_covered_by_the_digest(name: str) -> None:
     value = getattr(ENVELOPE, name)
-    other = value + 1 if isinstance(value, int) else f"{value}x"
+    other: Any = value + 1 if isinstance(value, int) else f"{value}x"
     changed = ENVELOPE._replace(**{name: other})
     assert Record(changed, b"head").digest() != Record(ENVELOPE, b"head").digest()
 

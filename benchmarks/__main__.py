@@ -1,0 +1,173 @@
+"""``python -m benchmarks``: run them and show the table."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from .sizes import FULL, QUICK, Sizes
+
+if TYPE_CHECKING:
+    from .bench import Bench
+    from .postgres import Postgres
+    from .report import Report
+    from .rows import Row
+
+# MLflow reads these when it is imported, here and in the writer processes.
+_ENVIRONMENT = {
+    "MLFLOW_ALLOW_FILE_STORE": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "PYTHONWARNINGS": "ignore",
+}
+_GROUPS = (
+    "singles", "creates", "batches", "writers", "searches", "pandas", "history", "disk", "large",
+)  # fmt: skip
+_TERMINAL_WIDTH = 170
+
+
+def _sizes(
+    _context: click.Context, _parameter: click.Parameter, settings: Sequence[str]
+) -> dict[str, Any]:
+    """What ``--set NAME=NUMBER`` says."""
+    names = {field.name: field.type for field in fields(Sizes)}
+    changed: dict[str, Any] = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name not in names:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(names)}")
+        try:
+            changed[name] = float(value) if names[name] == "float" else int(value)
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is no number") from None
+    return changed
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="A small run in about a minute.")
+@click.option("--large", is_flag=True, help="Also the searches in a large store.")
+@click.option("--only", multiple=True, type=click.Choice(_GROUPS), help="Only these rows.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of the table.")
+@click.option("--write", type=click.Path(path_type=Path, dir_okay=False), help="Write a page.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Where the stores are made and removed again; the temporary folder if not given.",
+)
+@click.option(
+    "--set", "changed", multiple=True, callback=_sizes, metavar="NAME=NUMBER",
+    help="Change one size of the run, such as runs=2000.",
+)  # fmt: skip
+def main(
+    quick: bool,
+    large: bool,
+    only: Sequence[str],
+    as_json: bool,
+    write: Path | None,
+    folder: Path | None,
+    changed: dict[str, Any],
+) -> None:
+    """Compare the ledger with MLflow's own stores, in one run."""
+    sizes = replace(QUICK if quick else FULL, **changed)
+    groups = [g for g in _GROUPS if g in only or (not only and (g != "large" or large))]
+    page = write.absolute() if write is not None else None
+    os.environ.update(_ENVIRONMENT)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    parent = (folder or Path(tempfile.gettempdir())).absolute()
+    report = _run(parent, sizes, groups, quick=quick)
+    if page is not None:
+        page.write_text(report.markdown(), "utf-8")
+    if as_json:
+        print(report.json())
+    else:
+        console = Console()
+        report.print(console if console.is_terminal else Console(width=_TERMINAL_WIDTH))
+
+
+def _run(parent: Path, sizes: Sizes, groups: Sequence[str], *, quick: bool) -> Report:
+    """All groups of rows, one after the other."""
+    from . import machine, stores
+    from .bench import Bench
+    from .report import Report
+
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    skipped: list[str] = []
+    with ExitStack() as stack:
+        folder = stack.enter_context(_work_folder(parent))
+        postgres = _postgres(stack, parent, skipped)
+        no_files = stores.file_store_works(folder)
+        if no_files is not None:
+            _skip(skipped, "MLflow's file store", no_files)
+        made = stores.Stores(folder, postgres, files=no_files is None)
+        stack.callback(made.close)
+        found = machine.facts(folder, postgres.version() if postgres else None)
+        bench = Bench(sizes, made)
+        rows: list[Row] = []
+        for group in groups:
+            rows += _group(group)(bench)
+        bench.say("done")
+    return Report(rows, found, skipped, quick=quick)
+
+
+def _group(name: str) -> Callable[[Bench], list[Row]]:
+    from . import disk, searches, writers, writes
+
+    return {
+        "singles": writes.singles,
+        "creates": writes.creates,
+        "batches": writes.batches,
+        "writers": writers.writers,
+        "searches": searches.searches,
+        "pandas": searches.tables,
+        "history": searches.histories,
+        "disk": disk.disk,
+        "large": searches.large_searches,
+    }[name]
+
+
+def _postgres(stack: ExitStack, parent: Path, skipped: list[str]) -> Postgres | None:
+    from .postgres import PostgresMissing, running_postgres
+
+    try:
+        return stack.enter_context(running_postgres(parent))
+    except PostgresMissing as error:
+        _skip(skipped, "PostgreSQL", str(error))
+        return None
+
+
+def _skip(skipped: list[str], peer: str, reason: str) -> None:
+    skipped.append(f"{peer}: {reason}")
+    print(f"*** {peer} IS NOT COMPARED: {reason} ***", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _work_folder(parent: Path) -> Iterator[Path]:
+    """A folder for all stores and clones; MLflow makes its own folders where a program runs."""
+    before = Path.cwd()
+    folder = Path(tempfile.mkdtemp(prefix="mlflow-ledger-bench-", dir=parent))
+    clones = folder / "temporary"
+    clones.mkdir()
+    tempfile.tempdir = str(clones)
+    os.chdir(folder)
+    try:
+        yield folder
+    finally:
+        os.chdir(before)
+        tempfile.tempdir = None
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""How the rows are shown: a table on a terminal, a page, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from .rows import Kind, Row, Verdict
+
+__all__ = ["Report"]
+
+_STYLES = {Verdict.MET: "green", Verdict.NOT_MET: "bold red", Verdict.NOT_MEASURED: "yellow"}
+_LARGE = 100
+_MIDDLE = 10
+_SMALL = 0.1
+
+_PAGE = """\
+# Benchmarks
+
+The ledger against MLflow's own stores, through `MlflowClient`, in one run on one machine. Written
+by `python -m benchmarks --write docs/benchmarks.md`; what was not reached says **NOT MET**.
+
+## How to run it
+
+| command | does |
+|---|---|
+| `make bench` | all rows but those of the large store, as a table on the terminal |
+| `python -m benchmarks --quick` | a small run in about a minute; its figures say nothing |
+| `python -m benchmarks --large` | also the searches in a store of 100,000 runs |
+| `python -m benchmarks --only singles` | one group of rows; may be given several times |
+| `python -m benchmarks --write FILE`, `--json` | the page you read; the same as JSON |
+
+PostgreSQL takes part where `initdb` and `pg_ctl` are found (on the PATH or where Debian puts them)
+and `psycopg2-binary` is installed beside MLflow: a private cluster with PostgreSQL's own settings
+is started on a free loopback port and removed afterwards. MLflow's retired file store takes part
+where `MLFLOW_ALLOW_FILE_STORE` still brings it back.
+
+## How it is measured
+
+- Stores take turns (A B A B), caches are warm, the first call of each kind is discarded. A figure
+  is the median of several repetitions; p50 and p99 are medians over rounds; a worst operation is
+  the worst of all.
+- The searched runs are the same in every store, and a search counts only if all stores give the
+  same answer. The ledger is loaded through `MlflowClient`, a `create_run` and four `log_batch` a
+  run; MLflow's tables by bulk inserts that leave the same rows.
+- All stores run with the settings they come with. MLflow's SQL stores therefore sync the disk at
+  every call and the ledger does not; the row `synchronous=full` shows what that is worth.
+- *SQLite, ANALYZEd* is a copy of the loaded SQLite store after `ANALYZE`; PostgreSQL was
+  vacuumed and analyzed after loading, as autovacuum does within a minute. ANALYZE makes no
+  difference to writes. In the large store SQLite takes part after ANALYZE only.
+- *Ratio* is how many times as good as the peer it names: the best of those that the target is
+  about.
+"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The rows, and what they were taken on."""
+
+    rows: Sequence[Row]
+    facts: Mapping[str, str]
+    skipped: Sequence[str]
+    quick: bool
+
+    def print(self, console: Console) -> None:
+        """Print the table for people."""
+        console.print(", ".join(f"{name} {value}" for name, value in self.facts.items()))
+        kinds = self._kinds()
+        table = Table(title="a quick run: its figures say nothing" if self.quick else None)
+        table.add_column("work")
+        for kind in kinds:
+            table.add_column(kind, justify="right", no_wrap=True)
+        for name in ("ratio", "target", "reached"):
+            table.add_column(name)
+        for row in self.rows:
+            style = _STYLES.get(row.verdict, "")
+            *cells, verdict = self._cells(row, kinds)
+            table.add_row(*cells, f"[{style}]{verdict}[/]" if style else verdict)
+        console.print(table)
+        for line in self._remarks():
+            console.print(line)
+
+    def markdown(self) -> str:
+        """The page for the documentation."""
+        kinds = self._kinds()
+        titles = ["work", *kinds, "ratio", "target", "reached"]
+        lines = [_PAGE, "## Figures", ""]
+        if self.quick:
+            lines += ["**A quick run: its figures say nothing.**", ""]
+        lines += [f"{name} {value}, " for name, value in list(self.facts.items())[:-1]]
+        lines += [f"{name} {value}." for name, value in list(self.facts.items())[-1:]]
+        lines += ["", _line(titles), _line(["---", *("--:" for _ in kinds), "--:", "---", "---"])]
+        lines += [_line(self._cells(row, kinds, bold=True)) for row in self.rows]
+        lines += ["", *(f"- {remark}" for remark in self._remarks())]
+        lines += ["", "## What each row means", "", _line(["row", "meaning"]), _line(["---"] * 2)]
+        lines += [_line([row.work, row.meaning]) for row in self.rows]
+        return "\n".join(line.rstrip() for line in lines) + "\n"
+
+    def json(self) -> str:
+        """All of it for programs."""
+        return json.dumps(
+            {
+                "quick": self.quick,
+                "facts": dict(self.facts),
+                "skipped": list(self.skipped),
+                "rows": [
+                    {
+                        "id": row.id,
+                        "work": row.work,
+                        "unit": row.unit,
+                        "figures": {str(kind): value for kind, value in row.figures.items()},
+                        "ratios": [
+                            {"times": times, "peer": str(peer)} for times, peer in row.ratios
+                        ],
+                        "target": row.target,
+                        "verdict": str(row.verdict),
+                        "missing": [str(kind) for kind in row.missing],
+                        "notes": list(row.notes),
+                    }
+                    for row in self.rows
+                ],
+            },
+            indent=2,
+        )
+
+    def _kinds(self) -> list[Kind]:
+        return [kind for kind in Kind if any(kind in row.figures for row in self.rows)]
+
+    def _cells(self, row: Row, kinds: Sequence[Kind], *, bold: bool = False) -> list[str]:
+        figures = [_figure(row.figures.get(kind), row.unit) for kind in kinds]
+        ratios = "; ".join(f"{_number(times)}x {peer}" for times, peer in row.ratios)
+        verdict = str(row.verdict)
+        if bold and row.verdict is Verdict.NOT_MET:
+            verdict = f"**{verdict}**"
+        if row.missing:
+            verdict += f" (without {', '.join(row.missing)})"
+        return [row.work, *figures, ratios or "-", row.target, verdict]
+
+    def _remarks(self) -> list[str]:
+        counts = [
+            f"{sum(row.verdict is verdict for row in self.rows)} {verdict}"
+            for verdict in (Verdict.MET, Verdict.NOT_MET, Verdict.NOT_MEASURED)
+        ]
+        notes = [note for row in self.rows for note in row.notes]
+        return [*notes, *(f"skipped: {reason}" for reason in self.skipped), ", ".join(counts)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _figure(value: float | None, unit: str) -> str:
+    if value is None:
+        return "-"
+    if unit == "ms" and value >= 1000:  # noqa: PLR2004  # milliseconds in a second
+        return f"{_number(value / 1000)} s"
+    return _number(value) if unit == "errors" else f"{_number(value)} {unit}"
+
+
+def _number(value: float) -> str:
+    """Three digits that count, or all before the point."""
+    if value == int(value) and abs(value) < _LARGE:
+        return str(int(value))
+    if value >= _LARGE:
+        return f"{value:,.0f}"
+    if value >= _MIDDLE:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if value >= _SMALL else f"{value:.3f}"

@@ -1,0 +1,374 @@
+"""Random events of all families, valid and invalid ones mixed."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+
+from mlflow_ledger import schemas as say
+from mlflow_ledger.schemas import Event, KeyValue, LedgerCreated, Point, Text
+
+from .folding import BEGINNING
+
+_VALUES = (0.0, -0.0, 1.5, -3.25, math.nan, math.inf, -math.inf, 1e300, 5e-324)
+_STAGES = ("None", "Staging", "Production", "Archived")
+_DESTRUCTIVE = ("_deleted", "_purged", "_collected")
+_COMMON = (
+    "run_data", "run_data", "run_data", "run_created", "version_created", "artifact_logged",
+)  # fmt: skip
+
+
+class World:
+    """Events of one world, drawn at random; a few names each, so that they meet and clash."""
+
+    def __init__(self, randomness: random.Random) -> None:
+        self._random = randomness
+        self._makers: dict[str, Callable[[], Event]] = {
+            name.removeprefix("say_"): getattr(self, name)
+            for name in dir(self)
+            if name.startswith("say_")
+        }
+        self._names = list(self._makers)
+        self._written_ns = 10**18
+
+    def events(self, count: int) -> list[Event]:
+        """``count`` events: the beginning, one of each kind to start with, then at random."""
+        first = self._random.sample(self._names, len(self._names))
+        usual = [name for name in self._names if not name.endswith(_DESTRUCTIVE)]
+        rest = self._random.choices([*self._names, *usual * 3, *_COMMON * 8], k=count)
+        return [BEGINNING, *(self._makers[name]() for name in [*_OPENING, *first, *rest])][:count]
+
+    # --- small worlds to draw from
+
+    def _pick(self, kind: str, count: int) -> str:
+        return f"{kind}{self._random.randrange(count)}"
+
+    def _experiment(self) -> str:
+        return str(self._random.choice((0, 1, 1, 2, 2, 3, 4, "x")))
+
+    def _run(self) -> str:
+        return self._pick("run", 9)
+
+    def _model(self) -> str:
+        return self._pick("m-", 5)
+
+    def _registered(self) -> dict[str, str]:
+        number = self._random.randrange(4)
+        return {"model_uid": f"u{number}", "name": f"model{number}"}
+
+    def _version(self) -> dict[str, object]:
+        model = self._random.randrange(4)
+        number = self._random.randrange(4)
+        return {
+            "model_uid": f"u{model}",
+            "name": f"model{model}",
+            "version_uid": f"v{model}-{number}",
+            "version": number,
+        }
+
+    def _tag(self) -> str:
+        return self._random.choice(("a", "b", "mlflow.runName", "ключ"))
+
+    def _value(self) -> str | None:
+        return self._random.choice(("1", "2", "☃", "", None))
+
+    def _tags(self) -> list[KeyValue]:
+        count = self._random.randrange(4)
+        return [KeyValue(key=self._tag(), value=self._value()) for _ in range(count)]
+
+    def _params(self) -> list[KeyValue]:
+        count = self._random.randrange(3)
+        return [
+            KeyValue(
+                key=self._random.choice("pqrstu"), value=self._random.choice(("1", "1", "1", "2"))
+            )
+            for _ in range(count)
+        ]
+
+    def _text(self) -> Text:
+        return self._random.choice(
+            (None, "text", say.ClaimCheck(digest="sha256:" + "0" * 64, size_bytes=1))
+        )
+
+    def _digest(self) -> str:
+        return "sha256:" + str(self._random.randrange(6)) * 64
+
+    def _points(self) -> list[Point]:
+        return [
+            Point(
+                self._random.choice(("loss", "acc", "ключ")),
+                self._random.choice(_VALUES),
+                self._random.randrange(3),
+                self._random.randrange(3),
+                self._random.choice((None, None, say.MetricModel(model_id=self._model()))),
+            )
+            for _ in range(self._random.randrange(5))
+        ]
+
+    def _later_ns(self) -> int:
+        self._written_ns += self._random.randrange(-5, 20)
+        return self._written_ns
+
+    # --- one maker for each event type; its name says which
+
+    def say_ledger_created(self) -> LedgerCreated:
+        return BEGINNING
+
+    def say_command_rejected(self) -> say.CommandRejected:
+        run = self._run()
+        return say.CommandRejected(
+            command="say.RunDeleted",
+            command_topic=self._random.choice(("runs", "catalog")),
+            command_key=run,
+            command_subject=f"runs:/{run}",
+            code="RESOURCE_DOES_NOT_EXIST",
+            content=say.CommandRejectedContent(message="no such run"),
+        )
+
+    def say_experiment_created(self) -> Event:
+        return say.ExperimentCreated(
+            experiment_id=self._experiment(),
+            name=self._pick("e", 6),
+            artifact_location="x",
+            content=say.ExperimentCreatedContent(tags=self._tags()),
+        )
+
+    def say_experiment_renamed(self) -> Event:
+        return say.ExperimentRenamed(experiment_id=self._experiment(), name=self._pick("e", 6))
+
+    def say_experiment_deleted(self) -> Event:
+        return say.ExperimentDeleted(experiment_id=self._experiment())
+
+    def say_experiment_restored(self) -> Event:
+        return say.ExperimentRestored(experiment_id=self._experiment())
+
+    def say_experiment_purged(self) -> Event:
+        return say.ExperimentPurged(experiment_id=self._experiment())
+
+    def say_experiment_tag_set(self) -> Event:
+        return say.ExperimentTagSet(
+            experiment_id=self._experiment(),
+            tag=self._tag(),
+            content=say.ExperimentTagSetContent(value=self._value()),
+        )
+
+    def say_experiment_tag_deleted(self) -> Event:
+        return say.ExperimentTagDeleted(experiment_id=self._experiment(), tag=self._tag())
+
+    def say_run_created(self) -> Event:
+        return say.RunCreated(
+            run_id=self._run(),
+            experiment_id=self._experiment(),
+            experiment_epoch=self._random.randrange(3),
+            start_time_ms=self._random.choice((None, 5)),
+            artifact_uri="x",
+            content=say.RunCreatedContent(name=self._pick("n", 4), tags=self._tags()),
+        )
+
+    def say_run_updated(self) -> Event:
+        return say.RunUpdated(
+            run_id=self._run(),
+            status=self._random.choice((None, "FINISHED", "FAILED")),
+            end_time_ms=self._random.choice((None, 9)),
+            content=say.RunUpdatedContent(name=self._random.choice((None, "renamed"))),
+        )
+
+    def say_run_deleted(self) -> Event:
+        return say.RunDeleted(run_id=self._run(), experiment_epoch=self._random.randrange(4))
+
+    def say_run_restored(self) -> Event:
+        return say.RunRestored(run_id=self._run(), experiment_epoch=self._random.randrange(4))
+
+    def say_run_purged(self) -> Event:
+        return say.RunPurged(run_id=self._run())
+
+    def say_run_data(self) -> Event:
+        return say.RunDataLogged(
+            run_id=self._run(),
+            content=say.RunDataLoggedContent(
+                **say.metric_columns(self._points()),
+                params=self._params(),
+                tags=self._tags(),
+            ),
+        )
+
+    def say_run_tag_deleted(self) -> Event:
+        return say.RunTagDeleted(run_id=self._run(), tag=self._tag())
+
+    def say_inputs_logged(self) -> Event:
+        datasets = [
+            say.DatasetInput(
+                name=self._pick("d", 2),
+                digest=self._pick("h", 2),
+                source_type=self._pick("s", 3),
+                source=self._text(),
+                dataset_schema=self._text(),
+                profile=self._text(),
+                tags=self._tags(),
+            )
+            for _ in range(self._random.randrange(3))
+        ]
+        return say.InputsLogged(
+            run_id=self._run(),
+            models=[self._model() for _ in range(self._random.randrange(3))],
+            content=say.InputsLoggedContent(datasets=datasets),
+        )
+
+    def say_outputs_logged(self) -> Event:
+        count = self._random.randrange(3)
+        return say.OutputsLogged(
+            run_id=self._run(),
+            models=[say.ModelOutput(model_id=self._model(), step=n) for n in range(count)],
+        )
+
+    def say_logged_model_created(self) -> Event:
+        return say.LoggedModelCreated(
+            model_id=self._model(),
+            experiment_id=self._experiment(),
+            source_run_id=self._random.choice((None, self._run())),
+            artifact_location="x",
+            content=say.LoggedModelCreatedContent(
+                name="n", tags=self._tags(), params=self._params()
+            ),
+        )
+
+    def say_logged_model_finalized(self) -> Event:
+        return say.LoggedModelFinalized(
+            model_id=self._model(), status=self._random.choice(("READY", "FAILED"))
+        )
+
+    def say_logged_model_tags_set(self) -> Event:
+        return say.LoggedModelTagsSet(
+            model_id=self._model(), content=say.LoggedModelTagsSetContent(tags=self._tags())
+        )
+
+    def say_logged_model_tag_deleted(self) -> Event:
+        return say.LoggedModelTagDeleted(model_id=self._model(), tag=self._tag())
+
+    def say_logged_model_params_logged(self) -> Event:
+        return say.LoggedModelParamsLogged(
+            model_id=self._model(),
+            content=say.LoggedModelParamsLoggedContent(params=self._params()),
+        )
+
+    def say_logged_model_deleted(self) -> Event:
+        return say.LoggedModelDeleted(model_id=self._model())
+
+    def say_logged_model_purged(self) -> Event:
+        return say.LoggedModelPurged(model_id=self._model())
+
+    def say_model_created(self) -> Event:
+        return say.RegisteredModelCreated(
+            **self._registered(),
+            content=say.RegisteredModelCreatedContent(description=self._text(), tags=self._tags()),
+        )
+
+    def say_model_updated(self) -> Event:
+        return say.RegisteredModelUpdated(
+            **self._registered(), content=say.DescriptionContent(description=self._text())
+        )
+
+    def say_model_renamed(self) -> Event:
+        return say.RegisteredModelRenamed(**self._registered(), new_name=self._pick("model", 6))
+
+    def say_model_deleted(self) -> Event:
+        return say.RegisteredModelDeleted(**self._registered())
+
+    def say_model_tag_set(self) -> Event:
+        return say.RegisteredModelTagSet(
+            **self._registered(), tag=self._tag(), content=say.TagContent(value=self._value())
+        )
+
+    def say_model_tag_deleted(self) -> Event:
+        return say.RegisteredModelTagDeleted(**self._registered(), tag=self._tag())
+
+    def say_alias_set(self) -> Event:
+        return say.RegisteredModelAliasSet.model_validate(
+            {**self._version(), "alias": self._pick("alias", 3)}
+        )
+
+    def say_alias_deleted(self) -> Event:
+        return say.RegisteredModelAliasDeleted(**self._registered(), alias=self._pick("alias", 3))
+
+    def say_version_created(self) -> Event:
+        fields = {name: value for name, value in self._version().items() if name != "version"}
+        content = say.ModelVersionCreatedContent(
+            source="s", user_id="u", description=self._text(), tags=self._tags()
+        )
+        return say.ModelVersionCreated.model_validate(
+            {**fields, "run_id": self._random.choice((None, self._run())), "content": content}
+        )
+
+    def say_version_updated(self) -> Event:
+        content = say.DescriptionContent(description=self._text())
+        return say.ModelVersionUpdated.model_validate({**self._version(), "content": content})
+
+    def say_version_stage_changed(self) -> Event:
+        return say.ModelVersionStageChanged.model_validate(
+            {
+                **self._version(),
+                "stage": self._random.choice(_STAGES),
+                "archive_existing": self._random.random() < 0.5,
+            }
+        )
+
+    def say_version_deleted(self) -> Event:
+        return say.ModelVersionDeleted.model_validate(self._version())
+
+    def say_version_tag_set(self) -> Event:
+        content = say.TagContent(value=self._value())
+        return say.ModelVersionTagSet.model_validate(
+            {**self._version(), "tag": self._tag(), "content": content}
+        )
+
+    def say_version_tag_deleted(self) -> Event:
+        return say.ModelVersionTagDeleted.model_validate({**self._version(), "tag": self._tag()})
+
+    def say_artifact_logged(self) -> Event:
+        return say.ArtifactLogged(
+            digest=self._digest(),
+            path=self._pick("path", 6),
+            size_bytes=1,
+            owner=f"runs:/{self._run()}",
+            written_ns=self._later_ns(),
+        )
+
+    def say_artifact_deleted(self) -> Event:
+        return say.ArtifactDeleted(
+            digest=self._digest(),
+            path=self._pick("path", 6),
+            owner=f"runs:/{self._run()}",
+            written_ns=self._later_ns(),
+        )
+
+    def say_blob_condemned(self) -> Event:
+        return say.BlobCondemned(digest=self._digest())
+
+    def say_blob_collected(self) -> Event:
+        return say.BlobCollected(digest=self._digest())
+
+    def say_webhook_created(self) -> Event:
+        return say.WebhookCreated(
+            webhook_id=self._pick("w", 4),
+            status="ACTIVE",
+            actions=["run.created"],
+            content=say.WebhookContent(name="n", url="u"),
+        )
+
+    def say_webhook_updated(self) -> Event:
+        return say.WebhookUpdated(
+            webhook_id=self._pick("w", 4),
+            actions=self._random.choice((None, [])),
+            content=say.WebhookContent(name=self._random.choice((None, "other"))),
+        )
+
+    def say_webhook_deleted(self) -> Event:
+        return say.WebhookDeleted(webhook_id=self._pick("w", 4))
+
+
+_OPENING = (
+    "experiment_created", "experiment_created", *("run_created",) * 5, *("model_created",) * 3,
+    *("version_created",) * 6, *("logged_model_created",) * 3, *("webhook_created",) * 2,
+)  # fmt: skip
+"""What most histories begin with, so that later events have something to be about."""
