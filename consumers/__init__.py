@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from .snapshots import Snapshot, Snapshots
 
 __all__ = [
+    "FOLD_VERSION",
+    "STATE_TABLES",
     "Analytics",
     "Blobs",
     "Collection",
     "Decide",
-    "FOLD_VERSION",
     "Fold",
     "Ledger",
-    "STATE_TABLES",
     "Snapshot",
     "Snapshots",
     "StateDamaged",

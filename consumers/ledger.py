@@ -91,7 +91,7 @@ class Ledger:
         return self.log.ledger_id
 
     def root(self) -> str:
-        """Where artifacts of new experiments go: into the ledger, unless a server says otherwise."""
+        """Where artifacts of new experiments go: here, unless a server says otherwise."""
         return self.artifact_root or f"ledger-artifacts://{self.ledger_id}"
 
     def write(self, decide: Decide) -> list[Event]:

@@ -31,7 +31,7 @@ _BACKEND_URI = "_MLFLOW_SERVER_FILE_STORE"
 _PER_WRITE = 500
 
 
-class LedgerArtifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow's class is not annotated
+class LedgerArtifacts(ArtifactRepository):
     """The files below one ``ledger-artifacts://<ledger id>/<path>``."""
 
     def __init__(
@@ -179,8 +179,8 @@ def _ledger_of(ledger_id: str, tracking_uri: str | None, registry_uri: str | Non
     ]  # fmt: skip
     if not candidates:
         raise MlflowException(
-            f"artifacts of ledger {ledger_id or '(any)'} need its URI; set MLFLOW_TRACKING_URI to it, "
-            f"it is {tracking_uri or mlflow.get_tracking_uri()!r}",
+            f"artifacts of ledger {ledger_id or '(any)'} need its URI; set MLFLOW_TRACKING_URI to "
+            f"it, it is {tracking_uri or mlflow.get_tracking_uri()!r}",
             INVALID_PARAMETER_VALUE,
         )
     others = []

@@ -175,7 +175,7 @@ class LoggedModels(LedgerStore):
 
         def question(db: sqlite3.Connection) -> list[LoggedModelRow]:
             filters = _filters(filter_string)
-            numbers = [whole(number) or 0 for number in _parse_experiment_ids(experiment_ids)]
+            numbers = [whole(number) or 0 for number in _parse_experiment_ids(list(experiment_ids))]
             orders = [_order(clause) for clause in order_by or ()]
             return find_logged_models(db, numbers, filters, measured, orders, size + 1, offset)
 
@@ -249,7 +249,8 @@ def _filters(filter_string: str | None) -> list[Filter]:
 
 
 def _order(clause: dict[str, Any]) -> ModelOrder:
-    field, ascending = clause.get("field_name"), clause.get("ascending", True)
+    field: Any = clause.get("field_name")
+    ascending = clause.get("ascending", True)
     dataset = (clause.get("dataset_name"), clause.get("dataset_digest"))
     if "." in field:
         entity = field.split(".", 1)[0]

@@ -249,9 +249,8 @@ class ModelVersions(RegisteredModels):
             if parsed.model_id is not None:
                 location, run_id = self._logged_model(parsed.model_id)
                 return location, run_id, parsed.model_id
-            return (
-                self.get_model_version_download_uri(parsed.name, parsed.version), None, None,
-            )  # fmt: skip
+            name, version = str(parsed.name), str(parsed.version)
+            return self.get_model_version_download_uri(name, version), None, None
         except Exception as error:
             raise MlflowException(
                 f"Unable to fetch model from model URI source artifact location '{source}'."

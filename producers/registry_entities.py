@@ -45,7 +45,7 @@ def version_entity(row: VersionRow, arrived: Arrived, *, aliases: bool = True) -
     """A version; searches leave its aliases out, as in MLflow."""
     return ModelVersion(
         row.name,
-        row.version,
+        row.version,  # type: ignore[arg-type]  # a number, as MLflow's own SQL store gives it
         row.created_ms,
         row.updated_ms,
         arrived(row.description),

@@ -18,7 +18,7 @@ __all__ = ["LedgerRegistryStore"]
 class LedgerRegistryStore(
     ModelVersions,
     Webhooks,
-    AbstractStore,  # type: ignore[misc]  # MLflow's methods are not annotated as ours are
+    AbstractStore,
 ):
     """MLflow's model registry on a ledger; the tracking store's URI is its URI too.
 
@@ -27,7 +27,7 @@ class LedgerRegistryStore(
 
     def __init__(self, store_uri: str, tracking_uri: str | None = None) -> None:
         """Use the ledger at ``store_uri``. Nothing is opened before it is needed."""
-        super().__init__(store_uri=store_uri, tracking_uri=tracking_uri)
+        super().__init__(store_uri=store_uri, tracking_uri=tracking_uri)  # type: ignore[no-untyped-call]  # MLflow's
         self._use(store_uri)
 
     def _await_model_version_creation(self, mv: ModelVersion, await_creation_for: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.models import Model
@@ -151,7 +152,7 @@ def _point(metric: Metric) -> Point:
     )
 
 
-def _columns(metrics: Sequence[Metric]) -> dict[str, object]:
+def _columns(metrics: Sequence[Metric]) -> dict[str, Any]:
     return metric_columns([_point(metric) for metric in metrics])
 
 

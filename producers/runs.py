@@ -171,7 +171,7 @@ class Runs(LedgerStore):
         filters = run_filters(parsed)
         offset = start_offset(page_token)
         search = RunSearch(
-            experiment_ids=[whole(number) or 0 for number in _parse_experiment_ids(experiment_ids)],
+            experiment_ids=[whole(n) or 0 for n in _parse_experiment_ids(list(experiment_ids))],
             lifecycles=stages,
             filters=filters,
             orders=orders,

@@ -29,7 +29,7 @@ class LedgerTrackingStore(
     MetricHistories,
     RunInputsLogging,
     LoggedModels,
-    AbstractStore,  # type: ignore[misc]  # MLflow's methods are not annotated as ours are
+    AbstractStore,
 ):
     """MLflow's tracking store on a ledger: ``MLFLOW_TRACKING_URI=ledger:./store``."""
 
@@ -38,6 +38,6 @@ class LedgerTrackingStore(
 
         Without one they go into the ledger. Nothing is opened before it is needed.
         """
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # MLflow's
         root = artifact_uri or os.environ.get(_SERVER_ARTIFACT_ROOT)
         self._use(store_uri, root)

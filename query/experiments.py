@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .conditions import Filter, Order, Sql, compare, ilike_sqlite
 
@@ -31,7 +31,7 @@ class ExperimentRow(NamedTuple):
     epoch: int
     created_ms: int
     updated_ms: int
-    tags: list[tuple[str, str | None]]
+    tags: list[tuple[str, Any]]
 
 
 _SELECT = (
@@ -92,7 +92,7 @@ def _one(db: sqlite3.Connection, query: str, *values: object) -> ExperimentRow |
     return ExperimentRow._make((*row, _tags(db, row[0]))) if row else None
 
 
-def _tags(db: sqlite3.Connection, experiment_id: int) -> list[tuple[str, str | None]]:
+def _tags(db: sqlite3.Connection, experiment_id: int) -> list[tuple[str, Any]]:
     return db.execute(
         "SELECT key, value FROM experiment_tags WHERE experiment_id = ?", (experiment_id,)
     ).fetchall()

@@ -44,7 +44,7 @@ class LoggedModelRow(NamedTuple):
     source_run_id: str | None
     lifecycle: str
     params: list[tuple[str, str]]
-    tags: list[tuple[str, str | None]]
+    tags: list[tuple[str, Any]]
     metrics: list[tuple[str, float, int, int, str, str | None, str | None]]
 
 

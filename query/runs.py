@@ -65,7 +65,7 @@ class Details:
     def __init__(self) -> None:
         """Nothing yet."""
         self.params: dict[int, list[tuple[str, str]]] = {}
-        self.tags: dict[int, list[tuple[str, str | None]]] = {}
+        self.tags: dict[int, list[tuple[str, Any]]] = {}
         self.metrics: dict[int, list[tuple[str, float, int, int, int]]] = {}
         self.datasets: dict[int, list[DatasetRow]] = {}
         self.model_inputs: dict[int, list[str]] = {}

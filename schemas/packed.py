@@ -11,7 +11,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .errors import DecodeError
 from .runs import MetricModel, RunDataLoggedContent
@@ -41,7 +41,7 @@ def normalised(value: float) -> float:
     return value
 
 
-def metric_columns(metrics: Iterable[Point]) -> dict[str, object]:
+def metric_columns(metrics: Iterable[Point]) -> dict[str, Any]:
     """The metric fields of ``RunDataLoggedContent`` for these points, in their order."""
     metrics = list(metrics)
     if not metrics:

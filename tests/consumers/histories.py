@@ -21,6 +21,10 @@ class History:
         self._random = random.Random(seed)
         self._clock = Clock()
 
+    def events(self, count: int) -> list[Event]:
+        """``count`` events of one world."""
+        return World(self._random).events(count)
+
     def records(self, count: int) -> list[Outgoing]:
         """Records in the order in which they reach the log.
 
@@ -34,7 +38,7 @@ class History:
             self._renew(writer)
         on_time: list[Outgoing] = []
         late: list[tuple[int, Outgoing]] = []
-        for event in World(self._random).events(count):
+        for event in self.events(count):
             writer = writers[self._random.randrange(3)]
             if self._random.random() < 0.01:
                 self._renew(writer)

@@ -53,6 +53,7 @@ WRONG_TYPES = "Arguments of a wrong type"
 WHOLE_NUMBERS = "Times and steps are whole numbers"
 SURROGATES = "Lone surrogates"
 EMPTY_IDS = "Experiment ids"
+TWO_REASONS = "Calls that are wrong in two ways"
 
 RETURNS: dict[str, Rule] = {
     "_search_datasets": "unordered",
@@ -83,7 +84,7 @@ _EXPERIMENT_WRITES = (
 )
 _PYTHON = "(INTERNAL_ERROR|TypeError|AttributeError|ValueError|OverflowError)"
 
-# Calls that both stores refuse, each with another code: (method, "<MLflow's code>: <its message> is
+# Calls that both stores refuse, each in its own way: (method, "<MLflow's code>: <its message> is
 # <our code>: <our message>" as a pattern, the heading in docs/differences.md that says why).
 # Where one of them does not refuse at all, see test_differences.py.
 DIFFERENCES: list[tuple[str, str, str]] = [
