@@ -57,14 +57,14 @@ class MetricHistories(LedgerStore):
 
     def get_max_step_for_metric(self, run_id: str, metric_key: str) -> int:
         """The largest step of a metric, 0 where there is none."""
-        return max((point.step for point in self._history(run_id, metric_key)), default=0)
+        return max((step for _, step, _, _ in self._history(run_id, metric_key)), default=0)
 
     def get_metric_history_bulk_interval_from_steps(
         self, run_id: str, metric_key: str, steps: Sequence[int], max_results: int
     ) -> list[MetricWithRunId]:
         """The values at some steps, by (step, timestamp, value); the first of them."""
         wanted = set(steps)
-        found = [p for p in self._history(run_id, metric_key) if p.step in wanted]
+        found = [p for p in self._history(run_id, metric_key) if p[1] in wanted]
         return _with_run_id(run_id, metric_key, sorted(found, key=_by_step)[: _limit(max_results)])
 
     def get_metric_history_bulk_interval(
@@ -85,7 +85,7 @@ class MetricHistories(LedgerStore):
         for run_id in run_ids:
             points = sorted(self._history(run_id, metric_key), key=_by_step)
             if start_step is not None and end_step is not None:
-                points = [p for p in points if start_step <= p.step <= end_step]
+                points = [p for p in points if start_step <= p[1] <= end_step]
             answer += _with_run_id(run_id, metric_key, _sample(points, max(1, max_results)))
         return answer
 
@@ -100,7 +100,8 @@ def _limit(max_results: int) -> int:
 
 
 def _by_step(point: MetricPoint) -> tuple[int, int, float, bool]:
-    return point.step, point.timestamp_ms, point.value, point.is_nan
+    timestamp_ms, step, value, is_nan = point
+    return step, timestamp_ms, value, is_nan
 
 
 def _sample(points: list[MetricPoint], size: int) -> list[MetricPoint]:
@@ -116,7 +117,8 @@ def _sample(points: list[MetricPoint], size: int) -> list[MetricPoint]:
 
 
 def _metric(key: str, point: MetricPoint) -> Metric:
-    return Metric(key, _NAN if point.is_nan else point.value, point.timestamp_ms, point.step)
+    timestamp_ms, step, value, is_nan = point
+    return Metric(key, _NAN if is_nan else value, timestamp_ms, step)
 
 
 def _with_run_id(run_id: str, key: str, points: Iterable[MetricPoint]) -> list[MetricWithRunId]:

@@ -93,22 +93,29 @@ def model_uid(db: sqlite3.Connection, name: str, workspace: str = "default") -> 
 
 
 def version_row(
-    db: sqlite3.Connection, name: str, version: int, *, deleted: bool = False
+    db: sqlite3.Connection,
+    name: str,
+    version: int,
+    *,
+    deleted: bool = False,
+    workspace: str = "default",
 ) -> VersionRow | None:
     """One version, or None; a deleted one only where that is asked for."""
     rows = db.execute(
-        f"{_VERSION} WHERE m.name = ? AND v.version = ? AND (? OR v.stage <> ?)",
-        (name, version, deleted, DELETED_STAGE),
+        f"{_VERSION} WHERE m.workspace = ? AND m.name = ? AND v.version = ? AND (? OR v.stage <> ?)",
+        (workspace, name, version, deleted, DELETED_STAGE),
     ).fetchall()
     return next((_whole_version(db, row) for row in rows), None)
 
 
-def alias_version(db: sqlite3.Connection, name: str, alias: str) -> int | None:
+def alias_version(
+    db: sqlite3.Connection, name: str, alias: str, workspace: str = "default"
+) -> int | None:
     """The number of the version that an alias names, or None."""
     row = db.execute(
         "SELECT version FROM model_aliases JOIN registered_models USING (model_no) "
-        "WHERE name = ? AND alias = ?",
-        (name, alias),
+        "WHERE workspace = ? AND name = ? AND alias = ?",
+        (workspace, name, alias),
     ).fetchone()
     return row[0] if row else None
 

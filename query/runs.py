@@ -50,13 +50,11 @@ class DatasetRow(NamedTuple):
     tags: list[tuple[str, str]]
 
 
-class MetricPoint(NamedTuple):
-    """One point of a history, NaN as (0.0, True); points sort as MLflow sorts a history."""
+MetricPoint = tuple[int, int, float, bool]
+"""One point of a history: timestamp in milliseconds, step, value, whether it is NaN (value 0.0).
 
-    timestamp_ms: int
-    step: int
-    value: float
-    is_nan: bool
+A plain tuple: a history of 100 000 points is built and sorted several times as fast.
+"""
 
 
 class Details:
@@ -138,7 +136,7 @@ def metric_history(db: sqlite3.Connection, run_id: str, key: str) -> list[Metric
     )
     seen: dict[MetricPoint, None] = {}
     for (points,) in chunks:
-        seen.update(dict.fromkeys(_points(points)))
+        seen |= dict.fromkeys(_points(points))
     return list(seen)
 
 
@@ -165,8 +163,8 @@ def _list(numbers: Sequence[int]) -> tuple[str]:
 def _points(data: bytes) -> Iterable[MetricPoint]:
     n = len(data) // 24
     numbers: tuple[Any, ...] = struct.unpack(f"<{2 * n}q{n}d", data)
-    for timestamp_ms, step, value in zip(
-        numbers[:n], numbers[n : 2 * n], numbers[2 * n :], strict=True
-    ):
-        is_nan = value != value  # noqa: PLR0124  # NaN is what differs from itself
-        yield MetricPoint(timestamp_ms, step, 0.0 if is_nan else value, is_nan)
+    timestamps, steps, values = numbers[:n], numbers[n : 2 * n], numbers[2 * n :]
+    is_nan = [value != value for value in values]  # noqa: PLR0124  # NaN differs from itself
+    if any(is_nan):
+        values = tuple(0.0 if nan else value for value, nan in zip(values, is_nan, strict=True))
+    return zip(timestamps, steps, values, is_nan, strict=True)
