@@ -9,7 +9,7 @@ from .partition import murmur2, partition_of
 from .position import EMBEDDED, Partition, Position
 from .selection import Selection
 from .settings import SCHEME, Settings, folder_of
-from .sqlite import FORMAT, SqliteLog, Synchronous, sqlite_failures
+from .sqlite import FORMAT, Appending, SqliteLog, Synchronous, sqlite_failures
 from .writer import MAX_EVENT_BYTES, RULES, Actor, EventTooLarge, Writer, acting_as, system_actor
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "SCHEME",
     "TOPICS",
     "Actor",
+    "Appending",
     "EventTooLarge",
     "FileLock",
     "Forkable",

@@ -27,7 +27,7 @@ from .position import EMBEDDED, Position
 from .selection import Selection
 from .sqlite_rows import COLUMNS, INSERT, Dictionary, record_of
 
-__all__ = ["FORMAT", "SqliteLog", "Synchronous", "sqlite_failures"]
+__all__ = ["FORMAT", "Appending", "SqliteLog", "Synchronous", "sqlite_failures"]
 
 FORMAT = 1
 """The version of the file's layout; a program reads its own and older ones."""
@@ -97,20 +97,19 @@ class SqliteLog:
 
     def append(self, records: Sequence[Outgoing]) -> list[Stored]:
         """Append records in one transaction, all or none."""
-        with self.lock, self.transaction() as append:
-            return append(records)
+        with self.lock, self.transaction() as appending:
+            return appending.append(records)
 
     @contextmanager
-    def transaction(self) -> Iterator[Callable[[Sequence[Outgoing]], list[Stored]]]:
-        """A transaction on the log, committed at its end; hold :attr:`lock` around it.
-
-        Yields the function that appends within it.
-        """
+    def transaction(self) -> Iterator[Appending]:
+        """A transaction on the log, committed at its end; hold :attr:`lock` around it."""
         connection = self.connection()
         with sqlite_failures(self.path):
             connection.execute("BEGIN IMMEDIATE")
         try:
-            yield self._append
+            with sqlite_failures(self.path):
+                row = connection.execute(_LAST).fetchone()
+            yield Appending(self, *(row or (0, 0)))
             with sqlite_failures(self.path):
                 connection.execute("COMMIT")
         except BaseException:
@@ -220,7 +219,7 @@ class SqliteLog:
     def replaced(self) -> bool:
         """Whether another file now stands at the path (a copied or moved folder)."""
         try:
-            return self._inode != 0 and self.path.stat().st_ino != self._inode
+            return self._inode != 0 and os.stat(self.path).st_ino != self._inode  # noqa: PTH116  # at every write: pathlib takes thrice as long
         except FileNotFoundError:
             return True
 
@@ -290,15 +289,9 @@ class SqliteLog:
         self._inode = self.path.stat().st_ino
         return connection
 
-    def _append(self, records: Sequence[Outgoing]) -> list[Stored]:
-        with sqlite_failures(self.path):
-            return self._insert(self.connection(), records)
-
-    def _insert(self, connection: sqlite3.Connection, records: Sequence[Outgoing]) -> list[Stored]:
-        row = connection.execute(
-            "SELECT seq, append_ms FROM events ORDER BY seq DESC LIMIT 1"
-        ).fetchone()
-        seq, previous_ms = row or (0, 0)
+    def insert(self, records: Sequence[Outgoing], seq: int, previous_ms: int) -> list[Stored]:
+        """Insert records behind the last one; :class:`Appending` knows which that is."""
+        connection = self.connection()
         append_ms = max(previous_ms, self._clock())
         stored = []
         for partition, record in records:
@@ -311,6 +304,25 @@ class SqliteLog:
         return stored
 
 
+class Appending:
+    """A transaction on the log: what it ends with, and how to append to it."""
+
+    def __init__(self, log: SqliteLog, last_offset: int, last_ms: int) -> None:
+        """Append behind ``last_offset`` (0: the log is empty)."""
+        self._log = log
+        self.last_offset = last_offset
+        self._last_ms = last_ms
+
+    def append(self, records: Sequence[Outgoing]) -> list[Stored]:
+        """Append records within the transaction."""
+        with sqlite_failures(self._log.path):
+            stored = self._log.insert(records, self.last_offset, self._last_ms)
+        if stored:
+            self.last_offset, self._last_ms = stored[-1].offset, stored[-1].append_ms
+        return stored
+
+
+_LAST = "SELECT seq, append_ms FROM events ORDER BY seq DESC LIMIT 1"
 _PARTITIONS = frozenset((topic, 0) for topic in TOPICS)
 
 

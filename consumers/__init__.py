@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from .blobs import Blobs, digest_of
 from .collection import Collection, collect, plan_collection
+from .committer import Decide
 from .digest import STATE_TABLES, rows_digest, state_digest
 from .fold import FOLD_VERSION, Fold, Verdict
-from .ledger import Decide, Ledger, open_ledger
+from .ledger import Ledger, open_ledger
 from .state_file import StateDamaged, StateFiles, connect, create, state_failures
 
 if TYPE_CHECKING:

@@ -97,10 +97,10 @@ class Fold:
 
     def save_progress(self) -> None:
         """Write the progress; the caller commits it together with the rows."""
-        self._db.executemany(
-            "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?)",
-            [(*partition, *entry) for partition, entry in self._progress.items()],
-        )
+        for partition, entry in self._progress.items():
+            self._db.execute(
+                "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?)", (*partition, *entry)
+            )
 
     def _identify(self, stored: Stored, digest: bytes) -> Verdict | None:
         """Drop what was folded before; None for what is new, ids that come late included."""

@@ -146,7 +146,6 @@ class Snapshots:
             if folder.is_dir() and folder not in names:
                 shutil.rmtree(folder, ignore_errors=True)
         if kept:
-            self._ledger.catch_up()  # opens the state for writing where this process only read
             self._ledger.trim_changes(generation, kept[0].seq)
 
 

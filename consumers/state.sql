@@ -222,6 +222,11 @@ CREATE TABLE logged_model_metrics (
 
 CREATE INDEX logged_model_metrics_by_run ON logged_model_metrics (run_id);
 
+-- They go with the run, and so with its experiment.
+CREATE VIEW live_model_metrics AS
+SELECT m.* FROM logged_model_metrics m JOIN runs USING (run_id) JOIN experiments e USING (experiment_id)
+WHERE e.lifecycle <> 'purged';
+
 -- A description is text, or a blob with the JSON of a claim check.
 CREATE TABLE registered_models (
     model_no    INTEGER PRIMARY KEY AUTOINCREMENT,

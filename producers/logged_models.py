@@ -124,14 +124,11 @@ class LoggedModels(LedgerStore):
 
     def log_logged_model_params(self, model_id: str, params: list[LoggedModelParameter]) -> None:
         """Add params, none of which may be there."""
-
-        def say() -> LoggedModelParamsLogged:
-            content = LoggedModelParamsLoggedContent(params=_pairs(params))
-            event = LoggedModelParamsLogged(model_id=model_id, content=content)
-            _refuse_repeated(event, params)
-            return event
-
-        self._about_model(say)
+        self._about_model(
+            lambda: LoggedModelParamsLogged(
+                model_id=model_id, content=LoggedModelParamsLoggedContent(params=_pairs(params))
+            )
+        )
 
     def delete_logged_model(self, model_id: str) -> None:
         """Soft-delete a logged model."""

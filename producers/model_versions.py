@@ -244,18 +244,20 @@ class ModelVersions(RegisteredModels):
         """Where a source's bytes lie, and the run and logged model it names, if it does."""
         if urllib.parse.urlparse(source).scheme != "models":
             return source, None, None
-        parsed = _parse_model_uri(source)
+        parsed: Any = _parse_model_uri(source)
         try:
-            if parsed.model_id is not None:
-                location, run_id = self._logged_model(parsed.model_id)
-                return location, run_id, parsed.model_id
-            name, version = str(parsed.name), str(parsed.version)
-            return self.get_model_version_download_uri(name, version), None, None
+            return self._place(parsed)
         except Exception as error:
             raise MlflowException(
                 f"Unable to fetch model from model URI source artifact location '{source}'."
                 f"Error: {error}"
             ) from error
+
+    def _place(self, parsed: Any) -> tuple[str | None, str | None, str | None]:
+        if parsed.model_id is not None:
+            location, run_id = self._logged_model(parsed.model_id)
+            return location, run_id, parsed.model_id
+        return self.get_model_version_download_uri(parsed.name, parsed.version), None, None
 
     def _logged_model(self, model_id: str) -> tuple[str, str | None]:
         """Location and run of a logged model: of this ledger, else of the tracking store in use."""

@@ -126,7 +126,7 @@ def find_logged_models(
         sql += _condition(condition, datasets)
     if datasets and not any(condition.kind == "metrics" for condition in filters):
         sql.add(
-            " AND EXISTS (SELECT 1 FROM logged_model_metrics x WHERE x.model_id = m.model_id AND "
+            " AND EXISTS (SELECT 1 FROM live_model_metrics x WHERE x.model_id = m.model_id AND "
         )
         sql += _on(datasets)
         sql.add(")")
@@ -140,7 +140,7 @@ def _condition(condition: Filter, datasets: Sequence[ModelDataset]) -> Sql:
         return compare(f"m.{_ATTRIBUTES[key]}", comparator, value, ilike_sqlite)
     if kind == "metrics":
         sql = Sql(
-            "EXISTS (SELECT 1 FROM logged_model_metrics x WHERE x.model_id = m.model_id "
+            "EXISTS (SELECT 1 FROM live_model_metrics x WHERE x.model_id = m.model_id "
             "AND x.key = ? AND ",
             [key],
         )
@@ -190,7 +190,7 @@ def _join_latest(sql: Sql, alias: str, key: str, dataset: tuple[str | None, str 
     sql.add(
         " LEFT JOIN (SELECT model_id, value, row_number() OVER (PARTITION BY model_id "
         "ORDER BY timestamp_ms DESC, step DESC, run_id ASC) AS place "
-        "FROM logged_model_metrics x WHERE x.key = ?",
+        "FROM live_model_metrics x WHERE x.key = ?",
         key,
     )
     for column, value in zip(("dataset_name", "dataset_digest"), dataset, strict=True):
@@ -212,7 +212,7 @@ def _whole(db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> Iterator[
                 ).fetchall(),
                 db.execute(
                     "SELECT key, value, timestamp_ms, step, run_id, dataset_name, dataset_digest "
-                    "FROM logged_model_metrics WHERE model_id = ?",
+                    "FROM live_model_metrics WHERE model_id = ?",
                     row[1:2],
                 ).fetchall(),
             )

@@ -102,7 +102,8 @@ def version_row(
 ) -> VersionRow | None:
     """One version, or None; a deleted one only where that is asked for."""
     rows = db.execute(
-        f"{_VERSION} WHERE m.workspace = ? AND m.name = ? AND v.version = ? AND (? OR v.stage <> ?)",
+        f"{_VERSION} WHERE m.workspace = ? AND m.name = ? AND v.version = ? "
+        "AND (? OR v.stage <> ?)",
         (workspace, name, version, deleted, DELETED_STAGE),
     ).fetchall()
     return next((_whole_version(db, row) for row in rows), None)

@@ -90,8 +90,9 @@ def logged_model_params_logged(context: Context, event: LoggedModelParamsLogged)
     number = _number(context, event.model_id)
     params = event.content.params if event.content else ()
     check_values(params)
+    seen: set[str] = set()
     for param in params:
-        if context.row(
+        if param.key in seen or context.row(
             "SELECT 1 FROM logged_model_params WHERE logged_model_no = ? AND key = ?",
             number,
             param.key,
@@ -100,6 +101,7 @@ def logged_model_params_logged(context: Context, event: LoggedModelParamsLogged)
                 Reason.BAD_REQUEST,
                 f"Param {param.key!r} of logged model {event.model_id!r} was already logged.",
             )
+        seen.add(param.key)
     _set(context, "logged_model_params", number, params)
 
 

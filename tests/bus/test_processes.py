@@ -27,8 +27,8 @@ def append(path: Path, batches: int, size: int) -> None:
     """Append as one process with one source."""
     log, writer = SqliteLog(path), Writer()
     for _ in range(batches):
-        with log.lock, log.transaction() as append_now:
-            append_now(stamped(writer, size))
+        with log.lock, log.transaction() as appending:
+            appending.append(stamped(writer, size))
     log.close()
 
 
@@ -94,8 +94,8 @@ def test_a_transaction_that_fails_leaves_nothing(path: Path) -> None:
     log.append(many(2))
 
     def failing() -> None:
-        with log.lock, log.transaction() as append_now:
-            append_now(many(3, "new/runs/0"))
+        with log.lock, log.transaction() as appending:
+            appending.append(many(3, "new/runs/0"))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-import mlflow_ledger.consumers.ledger as ledger_module
+import mlflow_ledger.consumers.committer as committer_module
 from mlflow_ledger.bus import SqliteLog
 from mlflow_ledger.consumers import Ledger, state_digest
 from mlflow_ledger.schemas import LogDamaged, LogError, LogForeign, LogMissing, LogUnavailable
@@ -260,7 +260,7 @@ def test_damage_seen_after_the_log_was_written_says_nothing_twice(
             error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             raise error
 
-    monkeypatch.setattr(ledger_module, "reach", reach)
+    monkeypatch.setattr(committer_module, "reach", reach)
     say(ledger, created("once"))
     check_whole(ledger, 201)
     assert ledger.log.last_offset() == 202

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-import pytest
 from mlflow import MlflowClient
 
 from .programs import MLFLOW, PYTHON, ROOT, SCRIPTS, last_json, run, unknown
-
-PROJECT = SCRIPTS / "project"
 
 
 def stores_below(folder: Path) -> list[str]:
@@ -17,20 +15,16 @@ def stores_below(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in folder.rglob("log.sqlite")]
 
 
-@pytest.fixture(autouse=True)
-def the_project_stays_as_it_is() -> object:
-    """What a relative URI would name in the project's own folder is not made there."""
-    yield
-    for folder in (PROJECT, ROOT / "examples" / "project"):
-        assert not (folder / "store").exists()
-        assert not (folder / "mlruns").exists()
-        assert not (folder / "mlflow.db").exists()
+def copied(project: Path, folder: Path) -> Path:
+    """A project in a folder of its own, beside which nothing else may come to be."""
+    return Path(shutil.copytree(project, folder / "project"))
 
 
 def test_the_example_with_a_relative_uri_in_the_environment(tmp_path: Path) -> None:
     done = run(
         tmp_path,
-        MLFLOW, "run", ROOT / "examples" / "project", "--env-manager", "local", "-P", "alpha=0.3",
+        MLFLOW, "run", copied(ROOT / "examples" / "project", tmp_path), "--env-manager", "local",
+        "-P", "alpha=0.3",
         MLFLOW_TRACKING_URI="ledger:./store",
     )  # fmt: skip
     assert unknown(done.stderr) == []
@@ -47,7 +41,8 @@ def test_the_example_with_a_relative_uri_in_the_environment(tmp_path: Path) -> N
 
 
 def test_a_relative_uri_that_a_script_sets(tmp_path: Path) -> None:
-    done = run(tmp_path, PYTHON, SCRIPTS / "launch.py", "ledger:./store", PROJECT)
+    project = copied(SCRIPTS / "project", tmp_path)
+    done = run(tmp_path, PYTHON, SCRIPTS / "launch.py", "ledger:./store", project)
     assert unknown(done.stderr) == []
     assert stores_below(tmp_path) == ["store/log.sqlite"]
     client = MlflowClient(f"ledger://{tmp_path / 'store'}")

@@ -152,8 +152,7 @@ def test_snapshots_were_published_all_the_while(written: Path) -> None:
     with opened(written) as ledger:
         kept = Snapshots(ledger).all()
         assert len(kept) == 2
-        assert kept[-1].seq - kept[0].seq >= int(SNAPSHOT_EVENTS)
-        assert kept[-1].seq > 2 * ROUNDS / 2
+        assert kept[-1].seq > ROUNDS
         (trimmed,) = ledger.query(
             lambda db: db.execute("SELECT value FROM meta WHERE key = 'changes_floor'").fetchone()
         )

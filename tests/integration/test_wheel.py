@@ -161,4 +161,4 @@ def test_a_script_beside_modules_of_our_names(installed: Installed, tmp_path: Pa
         MLFLOW_TRACKING_URI="ledger:./store",
     )  # fmt: skip
     assert unknown(listed.stderr) == []
-    assert "Run ID" in listed.stdout
+    assert said["run_id"] in listed.stdout

@@ -96,6 +96,11 @@ DIFFERENCES: list[tuple[str, str, str]] = [
     ("log_param", r"codec can't encode.* is INVALID_PARAMETER_VALUE: Changing param", SURROGATES),
     ("log_batch", r"^INVALID_PARAMETER_VALUE: Changing param.*codec can't encode", SURROGATES),
     (
+        "log_metric",
+        r": (The run|Run with) .* is INVALID_PARAMETER_VALUE: Invalid value",
+        TWO_REASONS,
+    ),
+    (
         _EXPERIMENT_WRITES,
         r" is INVALID_PARAMETER_VALUE: Invalid experiment ID '(None)?'",
         EMPTY_IDS,

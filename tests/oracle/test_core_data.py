@@ -336,13 +336,14 @@ def test_gc_of_runs(pair: Pair) -> None:
 def test_gc_of_experiments(pair: Pair, with_models: bool) -> None:
     first = pair.make("create_experiment", name="a")
     run = new_run(pair, first, tags=[RunTag("k", "v")])
+    keep = pair.make("create_experiment", name="keep")
     models = []
     if with_models:
-        models = [pair.make("create_logged_model", experiment_id=first, name="m")]
-        metric = Metric("m", 1, 1, 0, model_id=models[0])
-        pair.ok("log_batch", run_id=run, metrics=[metric], params=[Param("p", "1")], tags=[])
+        homes = (first, keep)
+        models = [pair.make("create_logged_model", experiment_id=home, name="m") for home in homes]
+        metrics = [Metric("m", 1, 1, 0, model_id=model) for model in models]
+        pair.ok("log_batch", run_id=run, metrics=metrics, params=[Param("p", "1")], tags=[])
     pair.ok("log_inputs", run_id=run, datasets=[DatasetInput(dataset())])
-    keep = pair.make("create_experiment", name="keep")
     pair.fails(MISSING, "_hard_delete_experiment", experiment_id=first)
     pair.ok("delete_experiment", experiment_id=first)
     pair.call("_hard_delete_experiment", experiment_id=first)

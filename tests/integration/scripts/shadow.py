@@ -21,6 +21,7 @@ mlflow.MlflowClient().log_text(run.info.run_id, schemas.TEXT, "text.txt")
 print(
     json.dumps(
         {
+            "run_id": run.info.run_id,
             "text": mlflow.artifacts.load_text(f"{run.info.artifact_uri}/text.txt"),
             "own": [
                 Path(module.__file__).name
