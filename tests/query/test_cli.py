@@ -65,7 +65,7 @@ def test_help_shows_examples_that_are_right(name: str) -> None:
 def test_help_names_every_command_and_an_example() -> None:
     text = answer("--help")
     assert examples(text)
-    assert COMMANDS == ["audit", "lineage", "log", "rebuild", "sql", "stats", "verify"]
+    assert COMMANDS == ["audit", "collect", "lineage", "log", "rebuild", "sql", "stats", "verify"]
     for name in COMMANDS:
         summary = program.commands[name].get_short_help_str(100)
         assert re.search(rf"^ +{name} +{re.escape(summary)}$", text, re.MULTILINE)
@@ -320,3 +320,16 @@ def test_what_an_event_says_steers_no_terminal(copy: Ledger) -> None:
     for printed in (answer("audit", uri, "models:/m"), answer("log", uri)):
         assert "\\x1b[2J\\rall is well\\n" in printed
     assert lines("audit", uri, "models:/m")[1]["detail"]["value"] == evil
+
+
+def test_collect_plans_first_and_does_it_when_told(copy: Ledger) -> None:
+    digest, size_bytes = copy.blobs.put(b"nothing names this")
+    uri = f"ledger:{copy.folder}"
+    blob = {"digest": digest, "size_bytes": size_bytes}
+    planned = document("collect", uri)
+    assert (planned["done"], blob in planned["condemned"]) == (False, True)
+    assert blob in document("collect", uri, "--yes")["condemned"]
+    assert blob in document("collect", uri)["waiting"]
+    assert blob in document("collect", uri, "--yes", "--grace-days", "0")["removed"]
+    assert copy.blobs.size_bytes(digest) is None
+    assert "nothing was done" in answer("collect", uri)
