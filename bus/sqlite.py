@@ -119,13 +119,34 @@ class SqliteLog:
             raise
 
     def read(self, position: Position, limit: int | None = None) -> Iterator[Stored]:
-        """The records from a position to the end as it is now, in order of offset."""
-        return self.rows(position.offset(EMBEDDED), limit)
+        """The records from a position to the end as it is now, in order of offset.
+
+        Raises:
+            LogDamaged: one of them is missing; an answer must not look whole where it is not.
+        """
+        first, last = max(position.offset(EMBEDDED), 1), self.last_offset()
+        return self._whole(first, last if limit is None else min(last, first + limit - 1))
+
+    def _whole(self, expected: int, end: int) -> Iterator[Stored]:
+        for stored in self._rows(expected, end, None, "", ()):
+            if stored.offset != expected:
+                break
+            yield stored
+            expected += 1
+        if expected <= end:
+            raise self.damaged(f"event {expected} is missing, later ones are there")
 
     def select(
         self, selection: Selection, first: int = 1, limit: int | None = None
     ) -> Iterator[Stored]:
-        """The records of a selection from offset ``first`` on; no other is decoded."""
+        """The records of a selection from offset ``first`` on; no other is decoded.
+
+        Raises:
+            LogDamaged: records are missing, perhaps some of these.
+        """
+        last = self.last_offset()
+        if self._ask("SELECT count(*) FROM events WHERE seq <= ?", last)[0][0] < last:
+            raise self.damaged("events are missing, later ones are there")
         where, values = selection.sql()
         return self.rows(first, limit, where, values)
 
@@ -353,7 +374,7 @@ def _identify(path: Path, connection: sqlite3.Connection) -> str:
 def _damaged(path: Path, what: object) -> str:
     return (
         f"{path} is damaged ({what}). The log cannot be rebuilt from anything else: restore it "
-        "from a backup; `mlflow-ledger verify` names the first event that is lost"
+        "from a backup; where it can still be read, `mlflow-ledger verify` names what is lost"
     )
 
 

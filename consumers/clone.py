@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute  # makes pa.compute available to the column code
 
-from mlflow_ledger.bus import FileLock, abandon
+from mlflow_ledger.bus import EMBEDDED, FileLock, Position, abandon
 from mlflow_ledger.schemas import LogUnavailable
 
 from .changes import Changes
@@ -92,7 +92,7 @@ class Clone:
                     stored.offset, stored.append_ms, e.time_ms, e.source, e.id, e.type, e.subject,
                     e.actor, e.actorkind, e.host, e.client, e.workspace, e.correlationid,
                 )
-                for stored in ledger.log.rows(offset + 1, _AUDIT_BATCH)
+                for stored in ledger.log.read(_from(ledger, offset + 1), _AUDIT_BATCH)
                 for e in (stored.record.envelope,)
             ]  # fmt: skip
             if not rows:
@@ -303,6 +303,10 @@ def _remove_if_unused(folder: Path) -> None:
         return
     finally:
         lock.close()
+
+
+def _from(ledger: Ledger, offset: int) -> Position:
+    return Position(ledger.ledger_id, {EMBEDDED: offset})
 
 
 def state_seq(keyed: sqlite3.Connection) -> int:

@@ -16,6 +16,7 @@ from mlflow_ledger.schemas import (
     ExperimentDeleted,
     ExperimentPurged,
     ExperimentRestored,
+    LedgerCreated,
     RegisteredModelEvent,
     RunCreated,
     SettingsError,
@@ -30,6 +31,10 @@ from .moment import position_since
 from .verdicts import Judged, folded, judged
 
 __all__ = ["AuditRow", "audit"]
+
+
+_DEFAULT_EXPERIMENT = "experiments:/0"
+"""It comes into being with the ledger, by no event of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,8 @@ def audit(
 
 
 def _everything(ledger: Ledger, first: int) -> Iterator[AuditRow]:
-    for entry in judged(ledger, ledger.log.rows(first), folded(ledger)):
+    position = Position(ledger.ledger_id, {EMBEDDED: first})
+    for entry in judged(ledger, ledger.log.read(position), folded(ledger)):
         yield _row(ledger, entry)
 
 
@@ -114,6 +120,8 @@ def _of_subject(ledger: Ledger, address: Address) -> Iterator[tuple[int, AuditRo
         of_experiment = (ExperimentDeleted, ExperimentRestored, ExperimentPurged)
         types = tuple(event.__name__ for event in of_experiment)
         selections.append(Selection(types, (experiment,)))
+    if address.subject == _DEFAULT_EXPERIMENT:
+        selections.append(Selection((LedgerCreated.__name__,)))
     found = (ledger.log.select(selection) for selection in selections)
     end = folded(ledger)
     for entry in judged(ledger, _merged(*found), end):

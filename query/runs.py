@@ -130,7 +130,8 @@ def run_details(db: sqlite3.Connection, numbers: Sequence[int]) -> Details:
 def metric_history(db: sqlite3.Connection, run_id: str, key: str) -> list[MetricPoint]:
     """All points of a metric in the order they were logged; exact duplicates fall out."""
     chunks = db.execute(
-        "SELECT points FROM metric_chunks JOIN runs USING (run_no) JOIN metric_keys USING (key_no) "
+        "SELECT points FROM metric_chunks JOIN live_runs USING (run_no) "
+        "JOIN metric_keys USING (key_no) "
         "WHERE run_id = ? AND key = ? ORDER BY seq",
         (run_id, key),
     )

@@ -55,11 +55,13 @@ def log(uri: str, follow: bool, since: str | None, limit: int | None, as_json: b
 
 
 def _events(ledger: Ledger, first: int, limit: int | None, follow: bool) -> Iterator[Stored]:
+    from mlflow_ledger.bus import EMBEDDED, Position
     from mlflow_ledger.schemas import LogMissing
 
     left = limit
     while left is None or left > 0:
-        for stored in ledger.log.rows(first, left):
+        position = Position(ledger.ledger_id, {EMBEDDED: first})
+        for stored in ledger.log.read(position, left):
             yield stored
             first = stored.offset + 1
             left = None if left is None else left - 1

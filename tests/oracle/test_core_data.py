@@ -344,6 +344,7 @@ def test_gc_of_experiments(pair: Pair, with_models: bool) -> None:
         metrics = [Metric("m", 1, 1, 0, model_id=model) for model in models]
         pair.ok("log_batch", run_id=run, metrics=metrics, params=[Param("p", "1")], tags=[])
     pair.ok("log_inputs", run_id=run, datasets=[DatasetInput(dataset())])
+    pair.ok("log_metric", run_id=run, metric=Metric("loss", 1, 1, 0))
     pair.fails(MISSING, "_hard_delete_experiment", experiment_id=first)
     pair.ok("delete_experiment", experiment_id=first)
     pair.call("_hard_delete_experiment", experiment_id=first)
@@ -354,6 +355,9 @@ def test_gc_of_experiments(pair: Pair, with_models: bool) -> None:
     look.at_tracking(pair, [first, keep], [run], models)
     args = {"experiment_ids": [first], "filter_string": "", "run_view_type": ViewType.ALL}
     pair.call("search_runs", **args)
+    pair.call("get_metric_history", run_id=run, metric_key="loss")
+    pair.call("get_metric_history_bulk", run_ids=[run], metric_key="loss", max_results=5)
+    pair.call("get_max_step_for_metric", run_id=run, metric_key="loss")
 
 
 def test_every_tag_key_has_been_tried() -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from mlflow_ledger.bus import Outgoing, Position, system_actor
+from mlflow_ledger.bus import Outgoing, Position, Writer, system_actor
 from mlflow_ledger.consumers import Ledger
 from mlflow_ledger.query import verdicts
 from mlflow_ledger.query.address import Unknown
 from mlflow_ledger.query.audit import AuditRow, audit
 from mlflow_ledger.schemas import (
+    LogDamaged,
     Record,
     RunDataLogged,
     RunDataLoggedContent,
@@ -231,7 +232,7 @@ def test_verdicts_of_the_fold_itself(copy: Ledger) -> None:
     assert first is not None
     record = first.record
     fresh = record.envelope._replace(source="0f/runs/0", id=1, type="RunDataLogged")
-    refused = copy._writer.stamp(
+    refused = Writer().stamp(
         RunDataLogged(run_id="nobody", content=RunDataLoggedContent()), copy.log.partitions()
     )
     conflict = record.envelope._replace(subject="runs:/conflict")
@@ -267,3 +268,14 @@ def test_a_replay_gives_the_same_verdicts(story: Story, copy: Ledger) -> None:
     before = [repr(row) for row in rows(story)]
     copy.rebuild()
     assert [repr(row) for row in audit(copy)] == before
+
+
+def test_the_default_experiment_came_with_the_ledger(copy: Ledger) -> None:
+    assert [row.action for row in audit(copy, "experiments:/0")][:1] == ["LedgerCreated"]
+
+
+@pytest.mark.parametrize("entity", [None, "experiments:/0", "models:/nobody"])
+def test_a_hole_in_the_log_is_never_passed_over(copy: Ledger, entity: str | None) -> None:
+    copy.log.connection().execute("DELETE FROM events WHERE seq = 3")
+    with pytest.raises(LogDamaged, match="missing, later ones are there"):
+        list(audit(copy, entity))
