@@ -71,10 +71,6 @@ class Fold:
         """The offset that follows the last one folded, 0 where there is none."""
         return self._progress.get(partition, (0, b"", 0))[0]
 
-    def last_digest(self, partition: Partition) -> bytes:
-        """The digest of the last record folded of a partition, empty where there is none."""
-        return self._progress.get(partition, (0, b"", 0))[1]
-
     def progress(self) -> dict[Partition, int]:
         """The next offset of each partition."""
         return {partition: entry[0] for partition, entry in self._progress.items()}

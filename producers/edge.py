@@ -38,7 +38,15 @@ from mlflow_ledger.schemas import (
 if TYPE_CHECKING:
     from mlflow_ledger.consumers import Analytics
 
-__all__ = ["LedgerStore", "increasing_ns", "mlflow_errors", "now_ms", "start_offset", "whole"]
+__all__ = [
+    "LedgerStore",
+    "increasing_ns",
+    "mlflow_errors",
+    "now_ms",
+    "start_offset",
+    "text",
+    "whole",
+]
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -230,6 +238,11 @@ def _make_absolute(store_uri: str) -> None:
         os.environ["MLFLOW_TRACKING_URI"] = absolute
     if tracking_utils._tracking_uri == store_uri:  # noqa: SLF001  # there is no public way
         tracking_utils._tracking_uri = absolute  # noqa: SLF001
+
+
+def text(value: object) -> str | None:
+    """A tag's or param's value as an event carries it; MLflow lets numbers through."""
+    return None if value is None else str(value)
 
 
 def first(events: Sequence[Event]) -> Event:

@@ -46,7 +46,7 @@ from mlflow_ledger.schemas import (
     Refused,
 )
 
-from .edge import LedgerStore, first, start_offset, whole
+from .edge import LedgerStore, first, start_offset, text, whole
 from .entities import experiment_entity
 
 __all__ = ["DEFAULT_EXPERIMENT_ID", "Experiments", "active_experiment", "check_max_results"]
@@ -73,7 +73,7 @@ class Experiments(LedgerStore):
             _validate_experiment_artifact_location_length(artifact_location)
         for tag in tags or ():
             _validate_experiment_tag(tag.key, tag.value)
-        pairs = [KeyValue(key=tag.key, value=_text(tag.value)) for tag in tags or ()]
+        pairs = [KeyValue(key=tag.key, value=text(tag.value)) for tag in tags or ()]
 
         def decide(_: sqlite3.Connection) -> list[Event]:
             experiment_id = f"{time.time_ns() // 10_000}{secrets.randbelow(1000):03}"
@@ -123,7 +123,7 @@ class Experiments(LedgerStore):
     def set_experiment_tag(self, experiment_id: str, tag: ExperimentTag) -> None:
         """Set a tag of an active experiment."""
         _validate_experiment_tag(tag.key, tag.value)
-        content = ExperimentTagSetContent(value=_text(tag.value))
+        content = ExperimentTagSetContent(value=text(tag.value))
         self._about_experiment(experiment_id, ExperimentTagSet, tag=tag.key, content=content)
 
     def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
@@ -216,10 +216,6 @@ def _existing(db: sqlite3.Connection, number: int, event: Event | None = None) -
 
 def _number(experiment_id: str) -> int:
     return whole(_parse_experiment_id(experiment_id)) or 0
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
 
 
 def _filters(filter_string: str | None) -> list[Filter]:

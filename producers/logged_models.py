@@ -53,7 +53,7 @@ from mlflow_ledger.schemas import (
     Refused,
 )
 
-from .edge import LedgerStore, now_ms, whole
+from .edge import LedgerStore, now_ms, text, whole
 from .experiments import active_experiment
 
 __all__ = ["LoggedModels"]
@@ -226,7 +226,7 @@ def _entity(row: LoggedModelRow) -> LoggedModel:
 
 
 def _pairs(pairs: Sequence[Any]) -> list[KeyValue]:
-    return [KeyValue(key=p.key, value=None if p.value is None else str(p.value)) for p in pairs]
+    return [KeyValue(key=p.key, value=text(p.value)) for p in pairs]
 
 
 def _refuse_repeated(event: Event, pairs: Sequence[Any]) -> None:

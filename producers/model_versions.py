@@ -62,7 +62,7 @@ from mlflow_ledger.schemas import (
     TagContent,
 )
 
-from .edge import start_offset, whole
+from .edge import start_offset, text, whole
 from .registered_models import RegisteredModels, asks_for_prompts, existing_model
 from .registry_entities import version_entity
 
@@ -105,7 +105,7 @@ class ModelVersions(RegisteredModels):
                     storage_location=location,
                     run_link=run_link,
                     description=self._travelling(description),
-                    tags=[KeyValue(key=key, value=_text(value)) for key, value in unique.items()],
+                    tags=[KeyValue(key=key, value=text(value)) for key, value in unique.items()],
                 ),
             )
 
@@ -158,7 +158,7 @@ class ModelVersions(RegisteredModels):
             version,
             ModelVersionTagSet,
             tag=tag.key,
-            content=TagContent(value=_text(tag.value)),
+            content=TagContent(value=text(tag.value)),
         )
 
     def delete_model_version_tag(self, name: str, version: str | int, key: str) -> None:
@@ -318,10 +318,6 @@ def _model_uid(db: sqlite3.Connection, model_no: int) -> str:
         "SELECT uid FROM registered_models WHERE model_no = ?", (model_no,)
     ).fetchone()
     return str(uid)
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
 
 
 def _check_page(max_results: int) -> None:

@@ -52,7 +52,7 @@ from mlflow_ledger.schemas import (
     TagContent,
 )
 
-from .edge import LedgerStore, start_offset
+from .edge import LedgerStore, start_offset, text
 from .registry_entities import model_entity
 
 __all__ = ["RegisteredModels", "asks_for_prompts", "existing_model", "is_prompt_filter"]
@@ -78,7 +78,7 @@ class RegisteredModels(LedgerStore):
             name=name,
             content=RegisteredModelCreatedContent(
                 description=self._travelling(description),
-                tags=[KeyValue(key=key, value=_text(value)) for key, value in unique.items()],
+                tags=[KeyValue(key=key, value=text(value)) for key, value in unique.items()],
             ),
         )
         try:
@@ -136,7 +136,7 @@ class RegisteredModels(LedgerStore):
         self._about(
             name,
             lambda uid: RegisteredModelTagSet(
-                model_uid=uid, name=name, tag=tag.key, content=TagContent(value=_text(tag.value))
+                model_uid=uid, name=name, tag=tag.key, content=TagContent(value=text(tag.value))
             ),
         )
 
@@ -234,10 +234,6 @@ def asks_for_prompts(filters: list[Filter]) -> bool:
 def is_prompt_filter(condition: Filter) -> bool:
     """Whether a comparison is about the tag that marks prompts."""
     return condition.kind == "tag" and condition.key == IS_PROMPT_TAG_KEY
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
 
 
 def _filter(parsed: dict[str, Any]) -> Filter:

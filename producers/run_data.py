@@ -34,7 +34,7 @@ from mlflow_ledger.schemas import (
     metric_columns,
 )
 
-from .edge import LedgerStore, whole
+from .edge import LedgerStore, text, whole
 from .runs import active_run
 
 __all__ = ["RunDataLogging"]
@@ -162,7 +162,7 @@ def _tags(tags: Sequence[RunTag]) -> list[KeyValue]:
 
 
 def _pair(given: Param | RunTag) -> KeyValue:
-    return KeyValue(key=given.key, value=None if given.value is None else str(given.value))
+    return KeyValue(key=given.key, value=text(given.value))
 
 
 def _check_models(db: sqlite3.Connection, event: Event) -> None:

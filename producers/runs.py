@@ -48,7 +48,7 @@ from mlflow_ledger.schemas import (
     RunUpdatedContent,
 )
 
-from .edge import LedgerStore, first, now_ms, start_offset, whole
+from .edge import LedgerStore, first, now_ms, start_offset, text, whole
 from .entities import run_entity, run_info, without_gc
 from .experiments import active_experiment, check_max_results
 from .run_search import run_filters, run_orders
@@ -242,10 +242,7 @@ def _run_created(
         content=RunCreatedContent(
             name=name,
             user_id=user_id,
-            tags=[
-                KeyValue(key=tag.key, value=None if tag.value is None else str(tag.value))
-                for tag in tags
-            ],
+            tags=[KeyValue(key=tag.key, value=text(tag.value)) for tag in tags],
         ),
     )
     if len({tag.key for tag in tags}) < len(tags):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
-__all__ = ["ArtifactRow", "artifact_at", "artifacts_below"]
+__all__ = ["ArtifactRow", "artifact_at", "artifacts_below", "artifacts_of_owner"]
 
 
 class ArtifactRow(NamedTuple):
@@ -29,6 +29,12 @@ def artifact_at(db: sqlite3.Connection, path: str) -> ArtifactRow | None:
     """The file at a path, or None."""
     row = db.execute(_SELECT.format(f"{_LATEST} WHERE path = ?"), (path,)).fetchone()
     return ArtifactRow._make(row) if row else None
+
+
+def artifacts_of_owner(db: sqlite3.Connection, owner: str) -> list[ArtifactRow]:
+    """The files of one owner, by path."""
+    rows = db.execute(f"{_SELECT.format(f'{_LATEST} WHERE owner = ?')} ORDER BY path", (owner,))
+    return [ArtifactRow._make(row) for row in rows.fetchall()]
 
 
 def artifacts_below(db: sqlite3.Connection, prefix: str) -> list[ArtifactRow]:

@@ -23,6 +23,7 @@ from .provenance import (
     pairs_of,
     text_of,
 )
+from .registry import alias_version, model_uid
 
 __all__ = [
     "Artifact",
@@ -162,23 +163,15 @@ class _Found:
         )
 
     def _live_uid(self, db: sqlite3.Connection) -> str | None:
-        row = db.execute(
-            "SELECT uid FROM registered_models WHERE name = ?", (self._address.name,)
-        ).fetchone()
-        return None if row is None else str(row[0])
+        return model_uid(db, self._address.name)
 
     def _number_of_alias(self) -> int:
-        row = self._ledger.query(
-            lambda db: db.execute(
-                "SELECT version FROM model_aliases JOIN registered_models USING (model_no) "
-                "WHERE name = ? AND alias = ?",
-                (self._address.name, self._address.alias),
-            ).fetchone()
-        )
-        if row is None:
+        name, alias = self._address.name, self._address.alias or ""
+        number = self._ledger.query(lambda db: alias_version(db, name, alias))
+        if number is None:
             msg = f"there is no {self._address} in {self._ledger.folder}"
             raise Unknown(msg)
-        return int(row[0])
+        return number
 
     def _version(
         self, db: sqlite3.Connection, event: ModelVersionCreated, notes: list[str]

@@ -23,12 +23,12 @@ from mlflow_ledger.schemas import (
     RegisteredModelRenamed,
 )
 
+from .registry import DELETED_STAGE
 from .verdicts import Judged, folded, judged
 
 __all__ = ["Change", "ModelHistory", "Told"]
 
 ARCHIVED = "Archived"
-DELETED_STAGE = "Deleted_Internal"
 
 
 @dataclass(frozen=True, slots=True)

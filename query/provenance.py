@@ -10,6 +10,7 @@ from typing import Any
 
 from mlflow_ledger.schemas import format_time
 
+from .artifacts import artifacts_of_owner
 from .detail import shortened
 
 __all__ = [
@@ -165,17 +166,10 @@ def find_logged_model(
 
 
 def artifacts_of(db: sqlite3.Connection, owner: str) -> list[Artifact]:
-    """The files of one owner: of several blobs at a path the last one written, if not deleted."""
-    rows = db.execute(
-        "SELECT path, digest, size_bytes, deleted FROM artifacts WHERE owner = ? "
-        "ORDER BY path, written_ns, source, id",
-        (owner,),
-    )
-    last = {path: (digest, size_bytes, deleted) for path, digest, size_bytes, deleted in rows}
+    """The files of one owner."""
     return [
-        Artifact(path, digest, size_bytes, owner)
-        for path, (digest, size_bytes, deleted) in last.items()
-        if not deleted
+        Artifact(row.path, row.digest, row.size_bytes, row.owner)
+        for row in artifacts_of_owner(db, owner)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -72,14 +73,14 @@ class Event(BaseModel):
         return self.topic_name
 
     @property
+    @abstractmethod
     def key(self) -> str:
         """The text whose murmur2 hash names the partition."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def subject(self) -> str:
         """The entity the event is about, as a URI such as ``runs:/<id>``."""
-        raise NotImplementedError
 
 
 _TYPES: dict[str, type[Event]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,9 +35,9 @@ class _Checked(_Text):
             self.fail(str(error), param, ctx)
         return str(value)
 
+    @abstractmethod
     def check(self, text: str) -> None:
         """Raise SettingsError where the text makes no sense."""
-        raise NotImplementedError
 
 
 class _Uri(_Checked):
