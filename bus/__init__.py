@@ -10,7 +10,16 @@ from .position import EMBEDDED, Partition, Position
 from .selection import Selection
 from .settings import SCHEME, Settings, folder_of
 from .sqlite import FORMAT, Appending, SqliteLog, Synchronous, sqlite_failures
-from .writer import MAX_EVENT_BYTES, RULES, Actor, EventTooLarge, Writer, acting_as, system_actor
+from .writer import (
+    MAX_EVENT_BYTES,
+    RULES,
+    Actor,
+    EventTooLarge,
+    Writer,
+    acting_as,
+    prepare,
+    system_actor,
+)
 
 __all__ = [
     "EMBEDDED",
@@ -42,6 +51,7 @@ __all__ = [
     "forkable",
     "murmur2",
     "partition_of",
+    "prepare",
     "reach",
     "sqlite_failures",
     "system_actor",

@@ -14,6 +14,9 @@ __all__ = ["Forkable", "abandon", "forkable"]
 class Forkable(Protocol):
     """Something that holds locks and connections across a fork."""
 
+    fork_order: int
+    """Where its locks stand in the order in which threads take them; 0 is taken first."""
+
     def before_fork(self) -> None:
         """In the parent: stand still, so that no lock is held by a thread the child lacks."""
 
@@ -50,7 +53,7 @@ def abandon(*things: object) -> None:
 
 def _before() -> None:
     _forking.acquire()
-    _standing_still.extend(_objects)
+    _standing_still.extend(sorted(_objects, key=lambda thing: thing.fork_order))
     for thing in _standing_still:
         thing.before_fork()
 

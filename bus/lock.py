@@ -21,9 +21,12 @@ class FileLock:
     them: with four writers the worst wait was 0.1 s here and 3-4 s there.
     """
 
-    def __init__(self, path: Path) -> None:
+    fork_order = 1
+
+    def __init__(self, path: Path, *, make_folder: bool = False) -> None:
         """Lock through the file at ``path``, which is created when first needed."""
         self._path = path
+        self._make_folder = make_folder
         self._threads = threading.Lock()
         self._descriptor: int | None = None
 
@@ -109,12 +112,21 @@ class FileLock:
 
     def _open(self) -> int:
         if self._descriptor is None:
+            if self._make_folder:
+                self._have_folder()
             try:
                 self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             except OSError as error:
                 msg = f"cannot open the lock file {self._path}: {error.strerror}"
                 raise LogUnavailable(msg) from error
         return self._descriptor
+
+    def _have_folder(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"cannot make the folder {self._path.parent}: {error.strerror}"
+            raise LogUnavailable(msg) from error
 
     def _close(self) -> None:
         if self._descriptor is not None:

@@ -43,6 +43,8 @@ class SqliteLog:
     process loses nothing and a power cut may lose the last commits; with ``'full'`` neither does.
     """
 
+    fork_order = 1
+
     def __init__(
         self,
         path: Path,
@@ -51,7 +53,7 @@ class SqliteLog:
     ) -> None:
         """Use the log at ``path``; nothing is opened before it is needed."""
         self.path = path
-        self.lock = FileLock(path.with_name("lock"))
+        self.lock = FileLock(path.with_name("lock"), make_folder=True)
         self._synchronous = synchronous
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
         self._connection: sqlite3.Connection | None = None
@@ -293,10 +295,19 @@ class SqliteLog:
         self._reading.release()
         self.lock.after_fork_in_child()
 
-    def _open(self) -> sqlite3.Connection:
-        if not self.path.exists():
+    def check_there(self) -> None:
+        """Raise LogMissing where there is no file, LogUnavailable where that cannot be told."""
+        try:
+            self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
             msg = f"there is no ledger at {self.path.parent}: nothing was logged there yet"
-            raise LogMissing(msg)
+            raise LogMissing(msg) from None
+        except OSError as error:
+            msg = f"cannot read the ledger in {self.path.parent}: {error.strerror}"
+            raise LogUnavailable(msg) from error
+
+    def _open(self) -> sqlite3.Connection:
+        self.check_there()
         with sqlite_failures(self.path):
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, timeout=30
@@ -334,6 +345,11 @@ class Appending:
         self.last_offset = last_offset
         self._last_ms = last_ms
 
+    def since(self, offset: int, limit: int) -> list[tuple[str, str]]:
+        """Type and subject of what stands behind ``offset``, at most ``limit`` of them."""
+        with sqlite_failures(self._log.path):
+            return self._log.connection().execute(_SINCE, (offset, limit)).fetchall()
+
     def append(self, records: Sequence[Outgoing]) -> list[Stored]:
         """Append records within the transaction."""
         with sqlite_failures(self._log.path):
@@ -344,6 +360,10 @@ class Appending:
 
 
 _LAST = "SELECT seq, append_ms FROM events ORDER BY seq DESC LIMIT 1"
+_SINCE = (
+    "SELECT type, subject FROM events JOIN schemas USING (schema_no) "
+    "WHERE seq > ? ORDER BY seq LIMIT ?"
+)
 _PARTITIONS = frozenset((topic, 0) for topic in TOPICS)
 
 

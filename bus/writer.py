@@ -26,6 +26,7 @@ __all__ = [
     "EventTooLarge",
     "Writer",
     "acting_as",
+    "prepare",
     "system_actor",
 ]
 
@@ -77,15 +78,19 @@ class Writer:
         self._ids: dict[tuple[str, int], int] = {}
 
     def stamp(
-        self, event: Event, partitions: Mapping[str, int], correlation_id: str | None = None
+        self,
+        event: Event,
+        partitions: Mapping[str, int],
+        correlation_id: str | None = None,
+        encoded: Encoded | None = None,
     ) -> Outgoing:
-        """Encode an event and give it its identity.
+        """Give an event its identity; ``encoded`` is what :func:`prepare` made of it, if it did.
 
         Raises:
             EventTooLarge: the encoded event exceeds 512 KiB; no id was given.
         """
-        encoded = encode(event)
-        _check_size(event, encoded)
+        if encoded is None:
+            encoded = prepare(event)
         partition = (event.topic, partition_of(event.key, partitions[event.topic]))
         actor = acting_as.get() or self.actor
         with self._mutex:
@@ -114,7 +119,13 @@ class Writer:
                     self._ids[partition] -= 1
 
 
-def _check_size(event: Event, encoded: Encoded) -> None:
+def prepare(event: Event) -> Encoded:
+    """Encode an event.
+
+    Raises:
+        EventTooLarge: it takes more than 512 KiB.
+    """
+    encoded = encode(event)
     size_bytes = len(encoded.head) + len(encoded.content or b"")
     if size_bytes > MAX_EVENT_BYTES:
         msg = (
@@ -122,6 +133,7 @@ def _check_size(event: Event, encoded: Encoded) -> None:
             f" at most {MAX_EVENT_BYTES}: send it in parts, or large values as artifacts"
         )
         raise EventTooLarge(msg)
+    return encoded
 
 
 @lru_cache(maxsize=64)

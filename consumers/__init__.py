@@ -8,6 +8,7 @@ from .collection import Collection, collect, plan_collection
 from .committer import Decide
 from .digest import STATE_TABLES, rows_digest, state_digest
 from .fold import FOLD_VERSION, Fold, Verdict
+from .known import ExperimentFacts, Foreseen, Known
 from .ledger import Ledger, open_ledger
 from .state_file import StateDamaged, StateFiles, connect, create, state_failures
 
@@ -22,7 +23,10 @@ __all__ = [
     "Blobs",
     "Collection",
     "Decide",
+    "ExperimentFacts",
     "Fold",
+    "Foreseen",
+    "Known",
     "Ledger",
     "Snapshot",
     "Snapshots",

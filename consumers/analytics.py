@@ -39,6 +39,8 @@ class View:
 class Analytics:
     """The clone of one process, and its catching up with the state of a ledger."""
 
+    fork_order = 0
+
     def __init__(self, ledger: Ledger) -> None:
         """Nothing is copied or opened before the first question."""
         self._ledger = ledger

@@ -1,161 +1,158 @@
-"""What happens under the lock: the state is kept up with the log, and commands are committed."""
+"""How a command becomes events in the log: decided, stamped and committed under the lock."""
 
 from __future__ import annotations
 
 import logging
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
-from mlflow_ledger.bus import (
-    EMBEDDED,
-    RULES,
-    TOPICS,
-    Appending,
-    Outgoing,
-    SqliteLog,
-    Writer,
-    abandon,
-    reach,
-)
+from mlflow_ledger.bus import RULES, TOPICS, Outgoing, SqliteLog, Writer, prepare, reach
 from mlflow_ledger.schemas import (
     CommandRejected,
     CommandRejectedContent,
+    Encoded,
     Event,
     LedgerCreated,
+    LedgerError,
     LogError,
-    LogMissing,
     Reason,
     Refused,
     TopicPartitions,
 )
 
 from .fold import Fold, Verdict
-from .state_file import StateDamaged, StateFiles, connect, create, state_failures
+from .keyed_state import KeyedState, transaction
+from .known import Foreseen, Known
+from .state_file import StateDamaged
 
-__all__ = ["Committer", "Decide", "Progress", "check_stands", "next_offset"]
+__all__ = ["Committer", "Decide"]
 
 _log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Decide = Callable[[sqlite3.Connection], Sequence[Event]]
 """Looks at the state, caught up and under the lock, and says what happened; may refuse."""
 
-Progress = Callable[[int, int], None]
-"""Is told how many events are folded, and of how many."""
-
-_BATCH = 5000
 _MAX_MESSAGE_BYTES = 4096
+_MOST_UNFOLDED = 256
+_MOST_UNFOLDED_BYTES = 128 * 1024
 
 
 class Committer:
-    """The one connection of a process that changes the state; call it under the log's lock.
+    """Writes for one process; call it under the log's lock.
 
-    State and log are two files. A command is folded into an open transaction of the state, then
-    the log is committed, then the state: a process that dies in between leaves a state that is
-    behind, and the next one folds what is missing.
+    A command whose verdict follows from what this process knows for certain is appended to the
+    log and acknowledged; it is folded later, by whoever reads or decides next. Any other is folded
+    into an open transaction of the state, then the log is committed, then the state. A process
+    that dies in between leaves a state that is behind, and the next one folds what is missing.
     """
 
     def __init__(
-        self, log: SqliteLog, files: StateFiles, writer: Writer, root: Callable[[], str]
+        self, log: SqliteLog, state: KeyedState, writer: Writer, root: Callable[[], str]
     ) -> None:
         """Commit to ``log``; ``root`` tells where artifacts of a new ledger go."""
         self._log = log
-        self._files = files
+        self._state = state
         self._writer = writer
         self._root = root
-        self._state: sqlite3.Connection | None = None
-        self._fold: Fold | None = None
-        self._mark = (0, 0)
+        self.known = Known()
+        self._unfolded = 0
+        self._unfolded_bytes = 0
 
-    def write(self, decide: Decide) -> list[Event]:
-        """Say what ``decide`` decides, all or nothing; a refusal is kept for the audit."""
-        return self._repairing(lambda: self._write(decide))
+    def write(self, decide: Decide, foreseen: Foreseen | None = None) -> list[Event]:
+        """Say what ``decide`` decides, all or nothing; a refusal is kept for the audit.
 
-    def catch_up(self) -> int:
-        """Fold what stands in the log and not yet in the state; returns the next offset."""
-        return self._repairing(lambda: next_offset(self._caught_up()[0]))
+        Takes the state's lock. Of ``foreseen`` it learns what will let the next such command do
+        without.
+        """
+        with self._state.lock:
+            events = self._state.repairing(lambda: self._write(decide))
+            if foreseen is not None:
+                self._state.repairing(lambda: self._learn(foreseen))
+        return events
 
-    def rebuild(self, progress: Progress | None = None) -> None:
-        """Throw the state away and fold the log again."""
-        self.close()
-        last = self._log.last_offset()
-        path = self._files.next_path()
-        state = create(path)
-        if last:
-            self._catch_up(state, Fold(state), last, progress)
-        self._files.make_current(path)
-        self._use(state)
+    def write_foreseen(self, foreseen: Foreseen, encoded: Sequence[Encoded]) -> bool:
+        """Say what was foreseen, if it holds."""
+        if self.known.offset == 0 or self._log.replaced():
+            return False
+        said: list[Outgoing] = []
+        try:
+            with self._log.transaction() as appending:
+                self.known.follow(appending)
+                if not foreseen.holds(self.known):
+                    return False
+                reach("append.begun")
+                self._stamp(foreseen.events, said, encoded)
+                appending.append(said)
+                reach("append.written")
+            reach("append.committed")
+        except BaseException:
+            self._writer.renew()
+            self.known.forget()
+            raise
+        self.known.said(foreseen.events, appending.last_offset)
+        self._unfolded += len(said)
+        self._unfolded_bytes += sum(outgoing.record.size_bytes() for outgoing in said)
+        return True
 
-    def trim_changes(self, generation: str, seq: int) -> None:
-        """Forget what changed up to ``seq``, if the state still is of this generation."""
-        path = self._files.current()
-        if self._state is None or path is None or path.name != generation:
+    def has_unfolded(self) -> bool:
+        """Whether this process has said what it has not seen folded."""
+        return self._unfolded > 0
+
+    def owes_folding(self) -> bool:
+        """Whether this process has left so much to others that it should fold some itself."""
+        return self._unfolded >= _MOST_UNFOLDED or self._unfolded_bytes >= _MOST_UNFOLDED_BYTES
+
+    def pay_folding(self) -> None:
+        """Fold what is left, unless another process is just doing that. Needs no other lock."""
+        self._unfolded = self._unfolded_bytes = 0
+        if not self._state.lock.try_acquire():
             return
-        self._state.execute("BEGIN IMMEDIATE")
-        self._state.execute("DELETE FROM changes WHERE seq <= ?", (seq,))
-        self._state.execute("INSERT OR REPLACE INTO meta VALUES ('changes_floor', ?)", (str(seq),))
-        self._state.execute("COMMIT")
+        try:
+            self._state.repairing(self._state.caught_up)
+        except LedgerError as error:
+            # What was said stands in the log: it must not look as if it had failed.
+            _log.warning("%s; what was logged is in the log, and is folded when it is read", error)
+        finally:
+            self._state.lock.release()
 
-    def check_not_lost(self) -> None:
-        """A state without a log is no new ledger."""
-        if self._files.current() is not None:
-            msg = (
-                f"{self._log.path} is gone, but what was folded from it is still there: restore "
-                f"the log from a backup, or move {self._folder} away to begin a new ledger"
-            )
-            raise LogMissing(msg)
-
-    def close(self) -> None:
-        """Close the state."""
-        if self._state is not None:
-            self._state.close()
-        self._state = self._fold = None
+    def catch_up(self) -> None:
+        """Fold what stands in the log and not yet in the state; begin the log if need be."""
+        with self._state.lock:
+            self._state.repairing(self._caught_up)
 
     def abandon(self) -> None:
-        """After a fork, in the child: leave the state alone, and speak with another voice."""
-        abandon(self._state)
-        self._state = self._fold = None
+        """After a fork, in the child: speak with another voice, and find out anew what holds."""
         self._writer.renew()
+        self.known.forget()
+        self._unfolded = self._unfolded_bytes = 0
 
-    @property
-    def _folder(self) -> Path:
-        return self._log.path.parent
+    def _learn(self, foreseen: Foreseen) -> None:
+        state, _ = self._state.current()
+        foreseen.learn(self.known, state)
 
     def _write(self, decide: Decide) -> list[Event]:
-        state, fold = self._current()
+        state, fold = self._caught_up()
         try:
             events = self._commit(state, fold, decide)
-        except _Behind:
-            return self._write_behind(decide)
         except Refused as refused:
             self._keep_refusal(state, fold, refused)
             raise
         except _Unfolded as error:
             _log.warning("%s; folding the log again, nothing is lost", error)
-            self.rebuild()
+            self._state.rebuild()
             events = error.events
         reach("fold.committed")
         return events
 
-    def _write_behind(self, decide: Decide) -> list[Event]:
-        """Write once the state is caught up; the lock keeps it so."""
-        self._caught_up()
-        return self._write(decide)
-
-    def _commit(
-        self, state: sqlite3.Connection, fold: Fold, decide: Decide, *, first: bool = False
-    ) -> list[Event]:
+    def _commit(self, state: sqlite3.Connection, fold: Fold, decide: Decide) -> list[Event]:
         said: list[Outgoing] = []
         events: list[Event] = []
         logged = False
         try:
-            with _transaction(state, fold):
+            with transaction(state, fold):
                 with self._log.transaction() as appending:
-                    _check_current(fold, appending, first=first)
+                    self.known.follow(appending)
                     events = list(decide(state))
                     reach("append.begun")
                     self._stamp(events, said)
@@ -164,8 +161,9 @@ class Committer:
                     fold.save_progress()
                     reach("append.written")
                 logged = True
+                self.known.decided(events, appending.last_offset)
                 reach("append.committed")
-        except (Refused, _Behind):
+        except Refused:
             self._writer.unsay(said)
             raise
         except BaseException as error:
@@ -176,12 +174,14 @@ class Committer:
             raise
         return events
 
-    def _stamp(self, events: Sequence[Event], said: list[Outgoing]) -> None:
+    def _stamp(
+        self, events: Sequence[Event], said: list[Outgoing], encoded: Sequence[Encoded] = ()
+    ) -> None:
         """Give events their identities; ``said`` holds those that have one, if one fails."""
         correlation_id = secrets.token_hex(8) if len(events) > 1 else None
         partitions = self._log.partitions()
-        for event in events:
-            said.append(self._writer.stamp(event, partitions, correlation_id))  # noqa: PERF401  # see the docstring
+        for event, body in zip(events, encoded or map(prepare, events), strict=True):
+            said.append(self._writer.stamp(event, partitions, correlation_id, body))
 
     def _keep_refusal(self, state: sqlite3.Connection, fold: Fold, refused: Refused) -> None:
         event = refused.event
@@ -198,38 +198,28 @@ class Committer:
         )
         self._commit(state, fold, lambda _: [rejected])
 
-    def _current(self) -> tuple[sqlite3.Connection, Fold]:
-        """The state of the current generation, opened or made if need be."""
-        if self._log.replaced():
-            self.close()
-            self._distrust_log()
-        if self._state is None or self._files.mark() != self._mark:
-            if not self._log.path.exists():
-                self.check_not_lost()
-                SqliteLog.create(self._log.path, secrets.token_hex(8))
-            self._open_state()
-        assert self._state is not None
-        assert self._fold is not None
-        return self._state, self._fold
-
     def _caught_up(self) -> tuple[sqlite3.Connection, Fold]:
-        """The state with everything folded that stands in the log."""
-        state, fold = self._current()
-        last = self._log.last_offset()
-        if next_offset(state) > last + 1:
+        """The state at the log's end, both made if need be."""
+        if self._log.replaced():
+            self._state.close()
             self._distrust_log()
-            msg = f"the state in {self._folder} is ahead of the log, which was cut back or replaced"
-            raise StateDamaged(msg)
-        if last == 0:
-            self._commit(state, fold, lambda _: [self._beginning()], first=True)
-        elif next_offset(state) <= last:
-            self._catch_up(state, fold, last, None)
+        if not self._log.path.exists():
+            self._state.check_not_lost()
+            SqliteLog.create(self._log.path, secrets.token_hex(8))
+        try:
+            state, fold = self._state.caught_up()
+        except StateDamaged:
+            self._distrust_log()
+            raise
+        if self._log.last_offset() == 0:
+            self._commit(state, fold, lambda _: [self._beginning()])
         return state, fold
 
     def _distrust_log(self) -> None:
         """Another log stands here than the one last written to: no id goes on from there."""
         self._log.close_connections()
         self._writer.renew()
+        self.known.forget()
 
     def _beginning(self) -> LedgerCreated:
         return LedgerCreated(
@@ -238,75 +228,6 @@ class Committer:
             rules=RULES,
             artifact_root=self._root(),
         )
-
-    def _open_state(self) -> None:
-        self.close()
-        path = self._files.current()
-        if path is None:
-            self.rebuild()
-            return
-        state = connect(path)
-        try:
-            check_stands(state, self._log)
-        except BaseException:
-            state.close()
-            self._distrust_log()
-            raise
-        self._use(state)
-
-    def _use(self, state: sqlite3.Connection) -> None:
-        self._state, self._fold = state, Fold(state)
-        self._mark = self._files.mark()
-
-    def _catch_up(
-        self, state: sqlite3.Connection, fold: Fold, last: int, progress: Progress | None
-    ) -> None:
-        reach("catchup.begun")
-        first = next_offset(state)
-        while first <= last:
-            with _transaction(state, fold):
-                expected = first
-                for stored in self._log.rows(first, _BATCH):
-                    if stored.offset != first:
-                        break
-                    fold.apply(stored)
-                    first = stored.offset + 1
-                if first == expected:
-                    raise self._log.damaged(f"event {first} is missing, later ones are there")
-                fold.save_progress()
-            reach("catchup.folded")
-            if progress is not None:
-                progress(first - 1, last)
-
-    def _repairing(self, work: Callable[[], T]) -> T:
-        """Do something with the state; where that is damaged, build it again and do it then."""
-        try:
-            with state_failures(self._folder):
-                return work()
-        except StateDamaged as error:
-            _log.warning("%s; folding the log again, nothing is lost", error)
-            self.rebuild()
-            return work()
-
-
-@contextmanager
-def _transaction(state: sqlite3.Connection, fold: Fold) -> Iterator[None]:
-    state.execute("BEGIN IMMEDIATE")
-    try:
-        reach("fold.begun")
-        fold.refresh()
-        yield
-        reach("fold.written")
-        state.execute("COMMIT")
-    except BaseException:
-        fold.forget()
-        if state.in_transaction:
-            state.execute("ROLLBACK")
-        raise
-
-
-class _Behind(Exception):
-    """The state is not at the log's end: there is something to fold first, or it was cut back."""
 
 
 class _Unfolded(StateDamaged):
@@ -317,39 +238,9 @@ class _Unfolded(StateDamaged):
         self.events = events
 
 
-def _check_current(fold: Fold, appending: Appending, *, first: bool) -> None:
-    """The state must be at the log's end, which is empty before the first event and never after."""
-    if first:
-        return
-    if appending.last_offset == 0 or fold.next_offset(EMBEDDED) != appending.last_offset + 1:
-        raise _Behind
-
-
 def _check_verdict(verdict: Verdict, event: Event) -> None:
     if verdict.kind == "rejected":
         raise Refused(Reason(verdict.code), verdict.message, event)
     if verdict.kind != "accepted":
         msg = f"a new {type(event).__name__} came back as {verdict.kind}: {verdict.message}"
         raise LogError(msg)
-
-
-def check_stands(state: sqlite3.Connection, log: SqliteLog) -> None:
-    """The last event that a state has folded must be in the log, with that digest.
-
-    Raises:
-        StateDamaged: it is not.
-    """
-    with state_failures(log.path.parent):
-        row = state.execute("SELECT next, digest FROM progress").fetchone()
-    if row is None:
-        return
-    stored = log.at(row[0] - 1)
-    if stored is None or stored.record.digest() != row[1]:
-        msg = f"the state in {log.path.parent} does not match the log"
-        raise StateDamaged(msg)
-
-
-def next_offset(state: sqlite3.Connection) -> int:
-    """The offset that follows the last one folded into a state."""
-    row = state.execute("SELECT next FROM progress").fetchone()
-    return row[0] if row else 1

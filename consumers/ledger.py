@@ -21,11 +21,14 @@ from mlflow_ledger.bus import (
     abandon,
     folder_of,
     forkable,
+    prepare,
 )
-from mlflow_ledger.schemas import Event, LogMissing, LogUnavailable
+from mlflow_ledger.schemas import Event, LogMissing
 
 from .blobs import Blobs
-from .committer import Committer, Decide, Progress, check_stands, next_offset
+from .committer import Committer, Decide
+from .keyed_state import KeyedState, Progress, check_stands, next_offset
+from .known import Foreseen, Known
 from .state_file import StateDamaged, StateFiles, connect, state_failures
 
 __all__ = ["Ledger", "open_ledger"]
@@ -42,7 +45,11 @@ class Ledger:
 
     Nothing is opened, made or locked before it is needed. All threads of a process share one
     instance (:func:`open_ledger`); it is fit for use after a fork.
+
+    Two locks: the log's, for who appends, and the state's, for who folds; in this order.
     """
+
+    fork_order = 2
 
     def __init__(self, folder: Path, settings: Settings | None = None) -> None:
         """Use the ledger in ``folder``, which is created with the first write."""
@@ -53,7 +60,8 @@ class Ledger:
         self.blobs = Blobs(folder / "blobs")
         self.artifact_root: str | None = None
         actor = Actor(self.settings.actor, "claimed") if self.settings.actor else None
-        self._committer = Committer(self.log, self.files, Writer(actor), self.root)
+        self._state = KeyedState(self.log, self.files)
+        self._committer = Committer(self.log, self._state, Writer(actor), self.root)
         self._readers: list[sqlite3.Connection] = []
         self._readers_mark = (0, 0)
         self._compared = (0, 0)
@@ -70,17 +78,31 @@ class Ledger:
         """Where artifacts of new experiments go: here, unless a server says otherwise."""
         return self.artifact_root or f"ledger-artifacts://{self.ledger_id}"
 
-    def write(self, decide: Decide) -> list[Event]:
+    @property
+    def known(self) -> Known:
+        """What this process knows without looking at the state."""
+        return self._committer.known
+
+    def write(self, decide: Decide, foreseen: Foreseen | None = None) -> list[Event]:
         """Say what ``decide`` decides, all or nothing; returns the events once they are accepted.
 
-        When this returns, the events stand in the log and every reader sees them.
+        When this returns, the events stand in the log and every reader sees them. Where
+        ``foreseen`` holds, that is said, and the state is not asked.
 
         Raises:
             Refused: by ``decide``, or by the rules; the refusal is kept for the audit.
             LogError: nothing was written, or it is not known whether it was.
         """
-        with self._locked():
-            return self._committer.write(decide)
+        if foreseen is None:
+            with self.log.lock:
+                return self._committer.write(decide)
+        encoded = [prepare(event) for event in foreseen.events]
+        with self.log.lock:
+            if not self._committer.write_foreseen(foreseen, encoded):
+                return self._committer.write(decide, foreseen)
+        if self._committer.owes_folding():
+            self._committer.pay_folding()
+        return list(foreseen.events)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -109,22 +131,27 @@ class Ledger:
 
     def catch_up(self) -> Position:
         """Fold what stands in the log and not yet in the state; returns the position reached."""
-        with self._locked():
-            following = self._committer.catch_up()
-            return Position(self.ledger_id, {EMBEDDED: following})
+        following = self._follow()
+        if following is None:
+            with self.log.lock:
+                self._committer.catch_up()
+            with self.read() as db:
+                following = next_offset(db)
+        return Position(self.ledger_id, {EMBEDDED: following})
 
     def rebuild(self, progress: Progress | None = None) -> Position:
         """Throw the state away and fold the log again; ``progress`` gets (folded, of how many)."""
-        with self.log.lock, state_failures(self.folder):
-            self._committer.rebuild(progress)
-            following = self._committer.catch_up()
-            return Position(self.ledger_id, {EMBEDDED: following})
+        self.log.check_there()
+        with self._state.lock, state_failures(self.folder):
+            self._state.rebuild(progress)
+            db, _ = self._state.caught_up()
+            return Position(self.ledger_id, {EMBEDDED: next_offset(db)})
 
     def trim_changes(self, generation: str, seq: int) -> None:
         """Forget what changed up to ``seq``, if the state still is of this generation."""
-        with self.log.lock:
-            self._committer.catch_up()
-            self._committer.trim_changes(generation, seq)
+        with self._state.lock:
+            self._state.repairing(self._state.caught_up)
+            self._state.trim_changes(generation, seq)
 
     def exists(self) -> bool:
         """Whether anything was ever logged here."""
@@ -132,20 +159,25 @@ class Ledger:
 
     def close(self) -> None:
         """Close what is open; the next use opens it again."""
-        with self.log.lock.without_processes():
-            self._committer.close()
+        if self._committer.has_unfolded() and self.exists():
+            self._committer.pay_folding()
+        with self.log.lock.without_processes(), self._state.lock.without_processes():
+            self._state.close()
         with self._readers_mutex:
             while self._readers:
                 self._readers.pop().close()
+        self._state.lock.close()
         self.log.close()
 
     def before_fork(self) -> None:
-        """Keep the list of readers still; the log's own hook holds the lock."""
+        """Keep the state and the list of readers still; the log's own hook came first."""
+        self._state.lock.before_fork()
         self._readers_mutex.acquire()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
         self._readers_mutex.release()
+        self._state.lock.after_fork_in_parent()
 
     def after_fork_in_child(self) -> None:
         """Leave inherited connections alone, and speak with a voice of our own."""
@@ -153,25 +185,28 @@ class Ledger:
         self._readers = []
         self._lent = set()
         self._committer.abandon()
+        self._state.abandon()
         self._readers_mutex.release()
+        self._state.lock.after_fork_in_child()
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock; the folder is made if it is not there."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            msg = f"cannot make the ledger's folder {self.folder}: {error.strerror}"
-            raise LogUnavailable(msg) from error
-        with self.log.lock:
-            yield
+    def _follow(self) -> int | None:
+        """Fold what is missing, where that takes no more than folding; the next offset then."""
+        if self.files.current() is None or self.log.replaced() or not self.exists():
+            return None
+        with self._state.lock:
+            try:
+                with state_failures(self.folder):
+                    db, _ = self._state.caught_up()
+                    return next_offset(db) if self.log.last_offset() else None
+            except StateDamaged:
+                return None  # whoever has the log's lock as well repairs it
 
     def _repair(self, mark: tuple[int, int], error: StateDamaged) -> None:
         """Fold the log again, unless somebody did since the state bore this mark."""
-        with self.log.lock, state_failures(self.folder):
+        with self._state.lock, state_failures(self.folder):
             if self.files.mark() == mark:
                 _log.warning("%s; folding the log again, nothing is lost", error)
-                self._committer.rebuild()
+                self._state.rebuild()
 
     def _view(self) -> sqlite3.Connection:
         """A reader with a view open that holds every acknowledged event."""
@@ -180,7 +215,7 @@ class Ledger:
             with state_failures(self.folder):
                 return self._fresh_view()
         except LogMissing:
-            self._committer.check_not_lost()
+            self._state.check_not_lost()
             raise
         except StateDamaged as error:
             self._repair(mark, error)
@@ -209,18 +244,9 @@ class Ledger:
         return db
 
     def _is_behind(self, db: sqlite3.Connection) -> bool:
-        """Whether the state does not match the log, and nobody is about to change that.
-
-        Behind and locked means that somebody is just writing: what they write is not acknowledged
-        yet, and whatever was acknowledged before is in the state.
-        """
+        """Whether something stands in the log that this view does not show."""
         last = self.log.last_offset()
-        if last > 0 and next_offset(db) == last + 1 and not self.log.replaced():
-            return False
-        if not self.log.lock.try_acquire():
-            return False
-        self.log.lock.release()
-        return True
+        return last == 0 or next_offset(db) != last + 1 or self.log.replaced()
 
     def _lend(self) -> sqlite3.Connection:
         """A connection to the current generation, from those that are idle if there is one."""
@@ -235,9 +261,10 @@ class Ledger:
     def _connect(self) -> sqlite3.Connection:
         mark, path = self.files.mark(), self.files.current()
         if path is None:
-            with self.log.lock.without_processes():
-                self._committer.close()  # it is not the current one, if there is any
-            self.catch_up()
+            with self._state.lock.without_processes():
+                self._state.close()  # it is not the current one, if there is any
+            with self.log.lock:
+                self._committer.catch_up()
             mark, path = self.files.mark(), self.files.current()
             assert path is not None
         db = connect(path)

@@ -25,7 +25,7 @@ from mlflow.utils.search_utils import SearchUtils
 from pydantic import ValidationError
 
 from mlflow_ledger.bus import SCHEME, folder_of
-from mlflow_ledger.consumers import Decide, Ledger, open_ledger
+from mlflow_ledger.consumers import Decide, Foreseen, Ledger, open_ledger
 from mlflow_ledger.schemas import (
     ClaimCheck,
     Event,
@@ -86,10 +86,10 @@ class LedgerStore:
         """Say something that does not depend on what is there."""
         self._decide(lambda _: events)
 
-    def _decide(self, decide: Decide) -> list[Event]:
+    def _decide(self, decide: Decide, foreseen: Foreseen | None = None) -> list[Event]:
         """Say what depends on what is there; ``decide`` sees it caught up and under the lock."""
         try:
-            return self._ledger.write(decide)
+            return self._ledger.write(decide, foreseen)
         except _TOLD:
             raise
         except Exception as error:

@@ -49,7 +49,13 @@ from mlflow_ledger.schemas import (
 from .edge import LedgerStore, first, start_offset, text, whole
 from .entities import experiment_entity
 
-__all__ = ["DEFAULT_EXPERIMENT_ID", "Experiments", "active_experiment", "check_max_results"]
+__all__ = [
+    "DEFAULT_EXPERIMENT_ID",
+    "Experiments",
+    "active_experiment",
+    "check_max_results",
+    "experiment_no",
+]
 
 DEFAULT_EXPERIMENT_ID = "0"
 
@@ -95,7 +101,7 @@ class Experiments(LedgerStore):
 
     def get_experiment(self, experiment_id: str | None) -> Experiment:
         """An experiment, active or deleted; none named means the default one."""
-        number = _number(experiment_id or DEFAULT_EXPERIMENT_ID)
+        number = experiment_no(experiment_id or DEFAULT_EXPERIMENT_ID)
         return experiment_entity(self._ask(lambda db: _existing(db, number)))
 
     def get_experiment_by_name(self, experiment_name: str) -> Experiment | None:
@@ -162,7 +168,7 @@ class Experiments(LedgerStore):
         self, experiment_id: str, kind: type[ExperimentEvent], **fields: Any
     ) -> None:
         """Say something about an experiment that is there; unlike a read it must be named."""
-        number = _number(experiment_id)
+        number = experiment_no(experiment_id)
         event = kind(experiment_id=str(number), **fields)
 
         def decide(db: sqlite3.Connection) -> list[Event]:
@@ -178,7 +184,7 @@ def active_experiment(db: sqlite3.Connection, experiment_id: str) -> ExperimentR
     Raises:
         Refused: there is none, or it is deleted.
     """
-    number = _number(experiment_id)
+    number = experiment_no(experiment_id)
     row = _existing(db, number)
     if row.lifecycle != LifecycleStage.ACTIVE:
         raise Refused(
@@ -214,7 +220,8 @@ def _existing(db: sqlite3.Connection, number: int, event: Event | None = None) -
     return row
 
 
-def _number(experiment_id: str) -> int:
+def experiment_no(experiment_id: str) -> int:
+    """An experiment's id as a number; nonsense gets MLflow's error."""
     return whole(_parse_experiment_id(experiment_id)) or 0
 
 

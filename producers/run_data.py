@@ -20,6 +20,7 @@ from mlflow.utils.validation import (
     _validate_tag,
 )
 
+from mlflow_ledger.consumers import Foreseen
 from mlflow_ledger.query import is_logged_model
 from mlflow_ledger.schemas import (
     Event,
@@ -72,7 +73,14 @@ class RunDataLogging(LedgerStore):
                 )
             return [] if old is not None else [event]
 
-        self._decide(decide)
+        self._decide(
+            decide,
+            Foreseen(
+                [event],
+                lambda known: known.takes_first(run_id, pair),
+                lambda known, state: known.look_at_run(state, run_id),
+            ),
+        )
 
     def set_tag(self, run_id: str, tag: RunTag) -> None:
         """Set a tag; ``mlflow.runName`` also names the run, unless it is empty."""
@@ -132,7 +140,22 @@ class RunDataLogging(LedgerStore):
                 _check_models(db, event)
             return events
 
-        self._decide(decide)
+        self._decide(decide, _foreseen(run_id, events))
+
+
+def _foreseen(run_id: str, events: Sequence[Event]) -> Foreseen | None:
+    """What is said where the run is known to be active; metrics of logged models need a look."""
+    params: list[KeyValue] = []
+    for event in events:
+        content = event.content
+        if not isinstance(content, RunDataLoggedContent) or content.metric_models:
+            return None
+        params += content.params
+    return Foreseen(
+        events,
+        lambda known: known.takes(run_id, params),
+        lambda known, state: known.look_at_run(state, run_id),
+    )
 
 
 def _point(metric: Metric) -> Point:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Sequence
-from typing import Any
 
 from mlflow.entities import (
     LifecycleStage,
@@ -25,6 +24,7 @@ from mlflow.utils.search_utils import SearchUtils
 from mlflow.utils.uri import append_to_uri_path
 from mlflow.utils.validation import _parse_experiment_ids
 
+from mlflow_ledger.consumers import ExperimentFacts, Foreseen
 from mlflow_ledger.query import (
     RunRow,
     RunSearch,
@@ -50,7 +50,7 @@ from mlflow_ledger.schemas import (
 
 from .edge import LedgerStore, first, now_ms, start_offset, text, whole
 from .entities import run_entity, run_info, without_gc
-from .experiments import active_experiment, check_max_results
+from .experiments import active_experiment, check_max_results, experiment_no
 from .run_search import run_filters, run_orders
 
 __all__ = ["Runs", "active_run", "existing_run"]
@@ -71,16 +71,26 @@ class Runs(LedgerStore):
         tags = list(tags or ())
         run_id = uuid.uuid4().hex
 
-        def decide(db: sqlite3.Connection) -> list[Event]:
-            experiment = active_experiment(db, experiment_id)
+        def event_in(experiment: ExperimentFacts) -> RunCreated:
             name = _run_name(tags, run_name)
             if not _get_run_name_from_tags(tags):
                 tags.append(RunTag(MLFLOW_RUN_NAME, name))
             _check_given("user_id", user_id)
             _check_given("start_time", start_time)
-            return [_run_created(run_id, experiment, name, user_id, start_time, tags)]
+            return _run_created(run_id, experiment, name, user_id, start_time, tags)
 
-        event = first(self._decide(decide))
+        def decide(db: sqlite3.Connection) -> list[Event]:
+            row = active_experiment(db, experiment_id)
+            return [event_in(ExperimentFacts(row.experiment_id, row.epoch, row.artifact_location))]
+
+        number = experiment_no(experiment_id)
+        facts = self._ledger.known.experiment(number)
+        foreseen = Foreseen(
+            [event_in(facts)] if facts else [],
+            lambda known: facts is not None and known.experiment(number) == facts,
+            lambda known, state: known.look_at_new_run(state, number, run_id),
+        )
+        event = first(self._decide(decide, foreseen))
         assert isinstance(event, RunCreated)
         assert event.content is not None
         info = RunInfo(
@@ -227,7 +237,7 @@ def _epoch(db: sqlite3.Connection, run_id: str, kind: type[RunDeleted | RunResto
 
 def _run_created(
     run_id: str,
-    experiment: Any,
+    experiment: ExperimentFacts,
     name: str,
     user_id: str | None,
     start_time: int | None,
