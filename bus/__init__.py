@@ -9,7 +9,7 @@ from .partition import murmur2, partition_of
 from .position import EMBEDDED, Partition, Position
 from .selection import Selection
 from .settings import SCHEME, Settings, folder_of
-from .sqlite import FORMAT, Appending, SqliteLog, Synchronous, sqlite_failures
+from .sqlite import FORMAT, Appending, SqliteFailures, SqliteLog, Synchronous
 from .writer import (
     MAX_EVENT_BYTES,
     RULES,
@@ -41,6 +41,7 @@ __all__ = [
     "Position",
     "Selection",
     "Settings",
+    "SqliteFailures",
     "SqliteLog",
     "Stored",
     "Synchronous",
@@ -53,6 +54,5 @@ __all__ = [
     "partition_of",
     "prepare",
     "reach",
-    "sqlite_failures",
     "system_actor",
 ]

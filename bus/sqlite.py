@@ -7,10 +7,10 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType, TracebackType
+from typing import Any, Literal, Self
 
 from mlflow_ledger.schemas import (
     LogDamaged,
@@ -27,7 +27,7 @@ from .position import EMBEDDED, Position
 from .selection import Selection
 from .sqlite_rows import COLUMNS, INSERT, Dictionary, record_of
 
-__all__ = ["FORMAT", "Appending", "SqliteLog", "Synchronous", "sqlite_failures"]
+__all__ = ["FORMAT", "Appending", "SqliteFailures", "SqliteLog", "Synchronous"]
 
 FORMAT = 1
 """The version of the file's layout; a program reads its own and older ones."""
@@ -53,6 +53,8 @@ class SqliteLog:
     ) -> None:
         """Use the log at ``path``; nothing is opened before it is needed."""
         self.path = path
+        self.failures = SqliteFailures(path)
+        self._path_text = str(path)  # for calls at every write, which take a path thrice as long
         self.lock = FileLock(path.with_name("lock"), make_folder=True)
         self._synchronous = synchronous
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
@@ -72,7 +74,7 @@ class SqliteLog:
         """
         unfinished = path.with_name(f"{path.name}.new")
         unfinished.unlink(missing_ok=True)
-        with sqlite_failures(path):
+        with SqliteFailures(path):
             connection = sqlite3.connect(unfinished, isolation_level=None)
             connection.executescript(
                 files(__package__).joinpath("log.sql").read_text("utf-8")
@@ -95,30 +97,16 @@ class SqliteLog:
 
     def partitions(self) -> Mapping[str, int]:
         """One partition each."""
-        return dict.fromkeys(TOPICS, 1)
+        return _COUNTS
 
     def append(self, records: Sequence[Outgoing]) -> list[Stored]:
         """Append records in one transaction, all or none."""
         with self.lock, self.transaction() as appending:
             return appending.append(records)
 
-    @contextmanager
-    def transaction(self) -> Iterator[Appending]:
+    def transaction(self) -> Appending:
         """A transaction on the log, committed at its end; hold :attr:`lock` around it."""
-        connection = self.connection()
-        with sqlite_failures(self.path):
-            connection.execute("BEGIN IMMEDIATE")
-        try:
-            with sqlite_failures(self.path):
-                row = connection.execute(_LAST).fetchone()
-            yield Appending(self, *(row or (0, 0)))
-            with sqlite_failures(self.path):
-                connection.execute("COMMIT")
-        except BaseException:
-            self._dictionary.forget()
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+        return Appending(self)
 
     def read(self, position: Position, limit: int | None = None) -> Iterator[Stored]:
         """The records from a position to the end as it is now, in order of offset.
@@ -228,7 +216,7 @@ class SqliteLog:
         One thread after the other: where statements overlap on a connection, a later one would be
         shown the log as it was when the earlier one began.
         """
-        with self._reading, sqlite_failures(self.path):
+        with self._reading, self.failures:
             if self._reader is None:
                 self._reader = self._open()
             return self._reader.execute(sql, values).fetchall()
@@ -242,7 +230,7 @@ class SqliteLog:
     def replaced(self) -> bool:
         """Whether another file now stands at the path (a copied or moved folder)."""
         try:
-            return self._inode != 0 and os.stat(self.path).st_ino != self._inode  # noqa: PTH116  # at every write: pathlib takes thrice as long
+            return self._inode != 0 and os.stat(self._path_text).st_ino != self._inode  # noqa: PTH116  # at every write
         except FileNotFoundError:
             return True
 
@@ -308,7 +296,7 @@ class SqliteLog:
 
     def _open(self) -> sqlite3.Connection:
         self.check_there()
-        with sqlite_failures(self.path):
+        with self.failures:
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, timeout=30
             )
@@ -320,6 +308,10 @@ class SqliteLog:
                 raise
         self._inode = self.path.stat().st_ino
         return connection
+
+    def forget_numbers(self) -> None:
+        """Forget numbers of sources and schemas that a transaction gave in vain."""
+        self._dictionary.forget()
 
     def insert(self, records: Sequence[Outgoing], seq: int, previous_ms: int) -> list[Stored]:
         """Insert records behind the last one; :class:`Appending` knows which that is."""
@@ -339,23 +331,55 @@ class SqliteLog:
 class Appending:
     """A transaction on the log: what it ends with, and how to append to it."""
 
-    def __init__(self, log: SqliteLog, last_offset: int, last_ms: int) -> None:
+    __slots__ = ("_log", "_ms", "last_offset")
+
+    def __init__(self, log: SqliteLog) -> None:
         """Append behind ``last_offset`` (0: the log is empty)."""
         self._log = log
-        self.last_offset = last_offset
-        self._last_ms = last_ms
+        self.last_offset = 0
+        self._ms = 0
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        with self._log.failures:
+            connection = self._log.connection()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                self.last_offset, self._ms = connection.execute(_LAST).fetchone() or (0, 0)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Commit, or after an error roll back."""
+        connection = self._log.connection()
+        try:
+            if error is None:
+                with self._log.failures:
+                    connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if error is not None:
+                self._log.forget_numbers()
 
     def since(self, offset: int, limit: int) -> list[tuple[str, str]]:
         """Type and subject of what stands behind ``offset``, at most ``limit`` of them."""
-        with sqlite_failures(self._log.path):
+        with self._log.failures:
             return self._log.connection().execute(_SINCE, (offset, limit)).fetchall()
 
     def append(self, records: Sequence[Outgoing]) -> list[Stored]:
         """Append records within the transaction."""
-        with sqlite_failures(self._log.path):
-            stored = self._log.insert(records, self.last_offset, self._last_ms)
+        with self._log.failures:
+            stored = self._log.insert(records, self.last_offset, self._ms)
         if stored:
-            self.last_offset, self._last_ms = stored[-1].offset, stored[-1].append_ms
+            self.last_offset, self._ms = stored[-1].offset, stored[-1].append_ms
         return stored
 
 
@@ -364,6 +388,7 @@ _SINCE = (
     "SELECT type, subject FROM events JOIN schemas USING (schema_no) "
     "WHERE seq > ? ORDER BY seq LIMIT ?"
 )
+_COUNTS = MappingProxyType(dict.fromkeys(TOPICS, 1))
 _PARTITIONS = frozenset((topic, 0) for topic in TOPICS)
 
 
@@ -398,28 +423,45 @@ def _damaged(path: Path, what: object) -> str:
     )
 
 
-@contextmanager
-def sqlite_failures(path: Path) -> Iterator[None]:
-    """Say what SQLite's errors mean for a file of ours.
+class SqliteFailures:
+    """Says what SQLite's errors mean for a file of ours; a context that can be entered again.
 
     Raises:
         LogDamaged: the file is garbled.
         LogUnavailable: it cannot be read or written now (rights, disk full, I/O).
     """
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        """Of the file at ``path``."""
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing happens; it is entered at every write."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Raise what the error means, if it is one of SQLite's."""
+        if isinstance(error, sqlite3.DatabaseError):
+            self._explain(error)
+
+    def _explain(self, error: sqlite3.DatabaseError) -> None:
         code = getattr(error, "sqlite_errorcode", None)
         # Without a code it is not SQLite but Python that could not read a text.
         code = sqlite3.SQLITE_CORRUPT if code is None else code & 0xFF
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise LogDamaged(_damaged(path, error)) from error
+            raise LogDamaged(_damaged(self._path, error)) from error
         if code in (
             sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY,
             sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY,
         ):  # fmt: skip
             msg = (
-                f"cannot use {path}: {error}. Nothing was acknowledged; try again when it is mended"
+                f"cannot use {self._path}: {error}. Nothing was acknowledged; try again when it is "
+                "mended"
             )
             raise LogUnavailable(msg) from error
-        raise

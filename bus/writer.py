@@ -76,6 +76,7 @@ class Writer:
         """Take a new source: after a fork, a failed append, or in a copied folder."""
         self._uuid = str(uuid.UUID(bytes=os.urandom(16), version=4))
         self._ids: dict[tuple[str, int], int] = {}
+        self._sources: dict[tuple[str, int], str] = {}
 
     def stamp(
         self,
@@ -97,19 +98,25 @@ class Writer:
             number = self._ids.get(partition, 0) + 1
             self._ids[partition] = number
         envelope = Envelope(
-            source=f"{self._uuid}/{partition[0]}/{partition[1]}",
-            id=number,
-            type=type(event).__name__,
-            time_ms=self._clock(),
-            subject=event.subject,
-            actor=_encodable(actor.name),
-            actorkind=actor.kind,
-            host=self._host,
-            client=self._client,
-            rules=RULES,
+            self._source(partition),
+            number,
+            type(event).__name__,
+            self._clock(),
+            event.subject,
+            _encodable(actor.name),
+            actor.kind,
+            self._host,
+            self._client,
+            RULES,
             correlationid=correlation_id,
         )
         return Outgoing(partition, Record(envelope, encoded.head, encoded.content))
+
+    def _source(self, partition: tuple[str, int]) -> str:
+        source = self._sources.get(partition)
+        if source is None:
+            source = self._sources[partition] = f"{self._uuid}/{partition[0]}/{partition[1]}"
+        return source
 
     def unsay(self, records: Sequence[Outgoing]) -> None:
         """Take back the ids of records that certainly never left this process; newest first."""

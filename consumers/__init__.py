@@ -10,7 +10,7 @@ from .digest import STATE_TABLES, rows_digest, state_digest
 from .fold import FOLD_VERSION, Fold, Verdict
 from .known import ExperimentFacts, Foreseen, Known
 from .ledger import Ledger, open_ledger
-from .state_file import StateDamaged, StateFiles, connect, create, state_failures
+from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
 
 if TYPE_CHECKING:
     from .analytics import Analytics, View
@@ -31,6 +31,7 @@ __all__ = [
     "Snapshot",
     "Snapshots",
     "StateDamaged",
+    "StateFailures",
     "StateFiles",
     "Verdict",
     "View",
@@ -42,7 +43,6 @@ __all__ = [
     "plan_collection",
     "rows_digest",
     "state_digest",
-    "state_failures",
 ]
 
 _LAZY = {

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from mlflow_ledger.bus import Partition, Stored
 from mlflow_ledger.schemas import DecodeError, Event, LogForeign, Refused, decode
 
-from .rules import Context, rules_of
+from .rules import Context, Numbers, rules_of
 
 __all__ = ["FOLD_VERSION", "Fold", "Verdict"]
 
@@ -33,6 +33,7 @@ class Verdict(NamedTuple):
 
 _ACCEPTED = Verdict("accepted")
 _DUPLICATE = Verdict("duplicate")
+_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Fold:
@@ -46,20 +47,25 @@ class Fold:
         """Fold into ``db``, which has the tables of ``state.sql``."""
         self._db = db
         self._sources: dict[str, int] = {}
+        self._numbers: Numbers = {}
         self._progress: dict[Partition, tuple[int, bytes, int]] = {}
 
     def refresh(self) -> None:
-        """Read the progress as this transaction sees it."""
-        self._progress = {
+        """Read the progress as this transaction sees it; another fold may have gone on."""
+        progress = {
             (topic, number): (following, digest, seq)
             for topic, number, following, digest, seq in self._db.execute(
                 "SELECT topic, partition, next, digest, seq FROM progress"
             )
         }
+        if progress != self._progress:
+            self._numbers.clear()
+        self._progress = progress
 
     def forget(self) -> None:
         """Forget what a transaction that was rolled back has taught."""
         self._sources.clear()
+        self._numbers.clear()
         self._progress.clear()
 
     @property
@@ -133,7 +139,7 @@ class Fold:
         try:
             if event is None:
                 event = decode(record.envelope.type, record.head, record.content)
-            context = Context(self._db, record.envelope, seq)
+            context = Context(self._db, record.envelope, seq, self._numbers)
             rules[type(event)](context, event)
         except DecodeError as error:
             return Verdict("unreadable", "UNREADABLE", str(error))
@@ -144,11 +150,8 @@ class Fold:
 
     def _note_changes(self, context: Context) -> None:
         if context.touched or context.catalog:
-            self._db.execute(
-                "INSERT INTO changes VALUES (?, ?)",
-                (context.seq, json.dumps(context.touched, ensure_ascii=False) if context.touched
-                 else ""),
-            )  # fmt: skip
+            touched = _json(context.touched) if context.touched else ""
+            self._db.execute("INSERT INTO changes VALUES (?, ?)", (context.seq, touched))
 
     def _keep(self, stored: Stored, digest: bytes, verdict: Verdict) -> None:
         envelope = stored.record.envelope

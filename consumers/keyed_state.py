@@ -13,7 +13,7 @@ from mlflow_ledger.bus import FileLock, SqliteLog, abandon, reach
 from mlflow_ledger.schemas import LogMissing
 
 from .fold import Fold
-from .state_file import StateDamaged, StateFiles, connect, create, state_failures
+from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
 
 __all__ = ["KeyedState", "Progress", "check_stands", "next_offset"]
 
@@ -80,7 +80,7 @@ class KeyedState:
     def repairing(self, work: Callable[[], T]) -> T:
         """Do something with the state; where that is damaged, build it again and do it then."""
         try:
-            with state_failures(self._folder):
+            with StateFailures(self._folder):
                 return work()
         except StateDamaged as error:
             _log.warning("%s; folding the log again, nothing is lost", error)
@@ -182,7 +182,7 @@ def check_stands(db: sqlite3.Connection, log: SqliteLog) -> None:
     Raises:
         StateDamaged: it is not.
     """
-    with state_failures(log.path.parent):
+    with StateFailures(log.path.parent):
         row = db.execute("SELECT next, digest FROM progress").fetchone()
     if row is None:
         return

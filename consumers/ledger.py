@@ -29,7 +29,7 @@ from .blobs import Blobs
 from .committer import Committer, Decide
 from .keyed_state import KeyedState, Progress, check_stands, next_offset
 from .known import Foreseen, Known
-from .state_file import StateDamaged, StateFiles, connect, state_failures
+from .state_file import StateDamaged, StateFailures, StateFiles, connect
 
 __all__ = ["Ledger", "open_ledger"]
 
@@ -111,7 +111,7 @@ class Ledger:
         It takes no lock, and nobody waits for it. Keep it short: while it is open the state's
         write-ahead log cannot shrink.
         """
-        with state_failures(self.folder):
+        with StateFailures(self.folder):
             db = self._view()
             try:
                 yield db
@@ -142,7 +142,7 @@ class Ledger:
     def rebuild(self, progress: Progress | None = None) -> Position:
         """Throw the state away and fold the log again; ``progress`` gets (folded, of how many)."""
         self.log.check_there()
-        with self._state.lock, state_failures(self.folder):
+        with self._state.lock, StateFailures(self.folder):
             self._state.rebuild(progress)
             db, _ = self._state.caught_up()
             return Position(self.ledger_id, {EMBEDDED: next_offset(db)})
@@ -195,7 +195,7 @@ class Ledger:
             return None
         with self._state.lock:
             try:
-                with state_failures(self.folder):
+                with StateFailures(self.folder):
                     db, _ = self._state.caught_up()
                     return next_offset(db) if self.log.last_offset() else None
             except StateDamaged:
@@ -203,7 +203,7 @@ class Ledger:
 
     def _repair(self, mark: tuple[int, int], error: StateDamaged) -> None:
         """Fold the log again, unless somebody did since the state bore this mark."""
-        with self._state.lock, state_failures(self.folder):
+        with self._state.lock, StateFailures(self.folder):
             if self.files.mark() == mark:
                 _log.warning("%s; folding the log again, nothing is lost", error)
                 self._state.rebuild()
@@ -212,7 +212,7 @@ class Ledger:
         """A reader with a view open that holds every acknowledged event."""
         mark = self.files.mark()
         try:
-            with state_failures(self.folder):
+            with StateFailures(self.folder):
                 return self._fresh_view()
         except LogMissing:
             self._state.check_not_lost()

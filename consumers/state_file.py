@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
+from types import TracebackType
 
 from mlflow_ledger.bus import reach
 from mlflow_ledger.schemas import LedgerError, LogUnavailable
 
 from .fold import FOLD_VERSION
 
-__all__ = ["StateDamaged", "StateFiles", "connect", "create", "state_failures"]
+__all__ = ["StateDamaged", "StateFailures", "StateFiles", "connect", "create"]
 
 _CACHED_STATEMENTS = 512
 
@@ -91,7 +91,7 @@ def remove_all(paths: Iterable[Path]) -> None:
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open a state that is there; never make one."""
-    with state_failures(path):
+    with StateFailures(path):
         db = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=rw",
             uri=True,
@@ -125,7 +125,7 @@ def create(path: Path | str) -> sqlite3.Connection:
     """Make an empty state, for instance in ``:memory:``."""
     if isinstance(path, Path):
         remove_all([path])
-    with state_failures(path):
+    with StateFailures(path):
         db = sqlite3.connect(
             path,
             isolation_level=None,
@@ -142,19 +142,37 @@ def create(path: Path | str) -> sqlite3.Connection:
     return db
 
 
-@contextmanager
-def state_failures(path: Path | str) -> Iterator[None]:
-    """Tell damage from everything else.
+class StateFailures:
+    """Tells damage from everything else; a context that can be entered again.
 
     Raises:
         StateDamaged: the file is garbled, or not what it should be.
         LogUnavailable: it cannot be read or written now (rights, disk full, I/O).
     """
-    try:
-        yield
-    except sqlite3.ProgrammingError:
-        raise  # a value that SQLite does not take says nothing about the file
-    except sqlite3.DatabaseError as error:
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path | str) -> None:
+        """Of the state at ``path``, or in it."""
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing happens; it is entered at every read."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Raise what the error means, if it is one of SQLite's."""
+        # A value that SQLite does not take (ProgrammingError) says nothing about the file.
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(
+            error, sqlite3.ProgrammingError
+        ):
+            self._explain(error)
+
+    def _explain(self, error: sqlite3.DatabaseError) -> None:
         code = getattr(error, "sqlite_errorcode", None)
         # Without a code it is not SQLite but Python that could not read a text.
         code = sqlite3.SQLITE_CORRUPT if code is None else code & 0xFF
@@ -162,15 +180,14 @@ def state_failures(path: Path | str) -> Iterator[None]:
         if missing or code in (
             sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN,
         ):  # fmt: skip
-            msg = f"{path} is damaged ({error})"
+            msg = f"{self._path} is damaged ({error})"
             raise StateDamaged(msg) from error
         if code in (
             sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY,
             sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY,
         ):  # fmt: skip
             msg = (
-                f"cannot use the state in {path}: {error}. Nothing was acknowledged; try again "
-                "when that is mended"
+                f"cannot use the state in {self._path}: {error}. Nothing was acknowledged; try "
+                "again when that is mended"
             )
             raise LogUnavailable(msg) from error
-        raise

@@ -155,8 +155,8 @@ def increasing_ns() -> int:
 
 def whole(number: float | None) -> int | None:
     """A number that MLflow lets through as the whole number it stands for."""
-    if number is None:
-        return None
+    if number is None or (type(number) is int and -_MAX_INT64 <= number <= _MAX_INT64):
+        return number
     try:
         value = int(number)
     except (OverflowError, ValueError):

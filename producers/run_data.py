@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_MODELS, MLFLOW_RUN_NAME
 from mlflow.utils.validation import (
     _validate_batch_log_data,
     _validate_batch_log_limits,
     _validate_metric,
+    _validate_metric_name,
     _validate_param,
     _validate_param_keys_unique,
     _validate_run_id,
@@ -49,7 +51,7 @@ class RunDataLogging(LedgerStore):
     def log_metric(self, run_id: str, metric: Metric) -> None:
         """Log one value of one metric."""
         _validate_metric(metric.key, metric.value, metric.timestamp, metric.step)
-        content = RunDataLoggedContent.model_construct(**_columns([metric]))
+        content = RunDataLoggedContent(**_columns([metric]))
         self._log(run_id, [RunDataLogged(run_id=run_id, content=content)])
 
     def log_param(self, run_id: str, param: Param) -> None:
@@ -102,10 +104,11 @@ class RunDataLogging(LedgerStore):
     ) -> None:
         """Log many at once, all or nothing, validated once."""
         _validate_run_id(run_id)
-        metrics, params, tags = _validate_batch_log_data(metrics, params, tags)
+        doubtful = () if _are_plain(metrics) else metrics
+        _, params, tags = _validate_batch_log_data(doubtful, params, tags)
         _validate_batch_log_limits(metrics, params, tags)
         _validate_param_keys_unique(params)
-        content = RunDataLoggedContent.model_construct(
+        content = RunDataLoggedContent(
             **_columns(metrics),
             params=[_pair(param) for param in params],
             tags=_tags(tags),
@@ -156,6 +159,31 @@ def _foreseen(run_id: str, events: Sequence[Event]) -> Foreseen | None:
         lambda known: known.takes(run_id, params),
         lambda known, state: known.look_at_run(state, run_id),
     )
+
+
+def _are_plain(metrics: Sequence[Metric]) -> bool:
+    """Whether MLflow's validation is certain to pass: it takes 2 ms for 1000 metrics.
+
+    Names are validated once each. Where anything is unusual MLflow validates, and words the error.
+    """
+    names = set()
+    for metric in metrics:
+        timestamp = metric.timestamp
+        if (
+            type(metric.key) is not str
+            or type(metric.value) not in (float, int)
+            or type(timestamp) is not int
+            or timestamp < 0
+            or type(metric.step) is not int
+        ):
+            return False
+        names.add(metric.key)
+    try:
+        for name in names:
+            _validate_metric_name(name)
+    except MlflowException:
+        return False
+    return True
 
 
 def _point(metric: Metric) -> Point:

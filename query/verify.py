@@ -15,10 +15,10 @@ from mlflow_ledger.consumers import (
     Fold,
     Ledger,
     StateDamaged,
+    StateFailures,
     connect,
     create,
     state_digest,
-    state_failures,
 )
 from mlflow_ledger.schemas import ArtifactError, LogError, format_time
 
@@ -228,7 +228,7 @@ class _Verification:
             yield None
             return
         try:
-            with state_failures(path), closing(live):
+            with StateFailures(path), closing(live):
                 yield live
         except StateDamaged as error:
             self._damaged(error)

@@ -73,7 +73,7 @@ def decode(type_name: str, head: bytes, content: bytes | None = None) -> Event:
         if content is not None:
             body = _read(content[NONCE_BYTES:], writer.content, reader.content)
             if event.content_type is not None:
-                values["content"] = event.content_type.model_validate(body)
+                values["content"] = body
         return event.model_validate(values)
     except (ValidationError, EOFError, IndexError, ValueError, TypeError) as error:
         msg = f"a {type_name} of {len(head)} bytes cannot be read: {error}"

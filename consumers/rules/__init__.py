@@ -6,10 +6,11 @@ must come from the event's own partition, so that any interleaving of partitions
 """
 
 from . import artifacts, experiments, ledger, logged_models, registry, runs, webhooks
-from .context import Context, Rule, rules_of
+from .context import Context, Numbers, Rule, rules_of
 
 __all__ = [
     "Context",
+    "Numbers",
     "Rule",
     "artifacts",
     "experiments",

@@ -10,6 +10,7 @@ from mlflow_ledger.schemas import ClaimCheck, Envelope, Event, KeyValue, Reason,
 
 __all__ = [
     "Context",
+    "Numbers",
     "Rule",
     "check_values",
     "experiment_number",
@@ -19,9 +20,12 @@ __all__ = [
 ]
 
 _MAX_DIGITS = 18
+_MOST_NUMBERS = 2000
 
 E = TypeVar("E", bound=Event)
 Rule = Callable[["Context", Any], None]
+Numbers = dict[tuple[str, str], int]
+"""Numbers that a fold has looked up, by query and value."""
 
 _RULES: dict[int, dict[type[Event], Rule]] = {1: {}}
 
@@ -34,10 +38,17 @@ class Context:
     changed; the catalog as a whole (``catalog``).
     """
 
-    __slots__ = ("catalog", "db", "envelope", "seq", "touched")
+    __slots__ = ("_numbers", "catalog", "db", "envelope", "seq", "touched")
 
-    def __init__(self, db: sqlite3.Connection, envelope: Envelope, seq: int) -> None:
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        envelope: Envelope,
+        seq: int,
+        numbers: Numbers | None = None,
+    ) -> None:
         """Decide about one event, the ``seq``-th that this state folds."""
+        self._numbers = {} if numbers is None else numbers
         self.db = db
         self.envelope = envelope
         self.seq = seq
@@ -51,6 +62,22 @@ class Context:
     def write(self, sql: str, *values: object) -> int:
         """Change the state; returns how many rows changed."""
         return self.db.execute(sql, values).rowcount
+
+    def number(self, sql: str, value: str) -> int | None:
+        """The number that a query finds for a value, remembered until :meth:`forget_number`."""
+        known = self._numbers.get((sql, value))
+        if known is None:
+            row = self.row(sql, value)
+            if row is None:
+                return None
+            if len(self._numbers) >= _MOST_NUMBERS:
+                self._numbers.clear()
+            known = self._numbers[sql, value] = int(row[0])
+        return known
+
+    def forget_number(self, sql: str, value: str) -> None:
+        """The value has that number no more."""
+        self._numbers.pop((sql, value), None)
 
     def touch(self, run_no: int, kind: str, *keys: str) -> None:
         """Note that something of a run changed."""

@@ -35,6 +35,9 @@ __all__ = ["RUN_NAME_TAG"]
 RUN_NAME_TAG = "mlflow.runName"
 """The tag that also is the run's name (``mlflow.utils.mlflow_tags.MLFLOW_RUN_NAME``)."""
 
+_RUN_NO = "SELECT run_no FROM runs WHERE run_id = ?"
+_KEY_NO = "SELECT key_no FROM metric_keys WHERE key = ?"
+
 
 @rule(RunCreated)
 def run_created(context: Context, event: RunCreated) -> None:
@@ -101,6 +104,7 @@ def run_purged(context: Context, event: RunPurged) -> None:
     ):  # fmt: skip
         context.write(f"DELETE FROM {table} WHERE run_no = ?", run_no)
     context.write("DELETE FROM logged_model_metrics WHERE run_id = ?", event.run_id)
+    context.forget_number(_RUN_NO, event.run_id)
     context.touch(run_no, "r")
 
 
@@ -193,10 +197,10 @@ def outputs_logged(context: Context, event: OutputsLogged) -> None:
 
 
 def _run_no(context: Context, run_id: str) -> int:
-    row = context.row("SELECT run_no FROM runs WHERE run_id = ?", run_id)
-    if row is None:
+    run_no = context.number(_RUN_NO, run_id)
+    if run_no is None:
         raise Refused(Reason.MISSING, f"Run with id={run_id} not found")
-    return int(row[0])
+    return run_no
 
 
 def _set_lifecycle(
@@ -293,11 +297,12 @@ def chunk(logged: Sequence[Point]) -> bytes:
 
 
 def _key_no(context: Context, key: str) -> int:
-    row = context.row("SELECT key_no FROM metric_keys WHERE key = ?", key)
-    if row is None:
+    key_no = context.number(_KEY_NO, key)
+    if key_no is None:
         context.write("INSERT INTO metric_keys (key) VALUES (?)", key)
-        row = context.row("SELECT key_no FROM metric_keys WHERE key = ?", key)
-    return int(row[0])
+        key_no = context.number(_KEY_NO, key)
+        assert key_no is not None
+    return key_no
 
 
 def _log_model_metrics(context: Context, run_id: str, logged: Iterable[Point]) -> None:
