@@ -15,7 +15,6 @@ from mlflow.utils.validation import (
     _validate_batch_log_data,
     _validate_batch_log_limits,
     _validate_metric,
-    _validate_metric_name,
     _validate_param,
     _validate_param_keys_unique,
     _validate_run_id,
@@ -180,7 +179,7 @@ def _are_plain(metrics: Sequence[Metric]) -> bool:
         names.add(metric.key)
     try:
         for name in names:
-            _validate_metric_name(name)
+            _validate_metric(name, 0.0, 0, 0)
     except MlflowException:
         return False
     return True
