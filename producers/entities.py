@@ -71,16 +71,18 @@ def run_entity(row: RunRow, details: Details, arrived: Arrived, *, inputs: bool 
     data = RunData(
         metrics=[
             Metric(key, _NAN if is_nan else value, timestamp_ms, step)
-            for key, value, is_nan, timestamp_ms, step in details.metrics.get(number, ())
+            for _, key, value, is_nan, timestamp_ms, step in details.metrics.get(number, ())
         ],
-        params=[Param(key, value) for key, value in details.params.get(number, ())],
-        tags=[RunTag(key, value) for key, value in details.tags.get(number, ())],
+        params=[Param(key, value) for _, key, value in details.params.get(number, ())],
+        tags=[RunTag(key, value) for _, key, value in details.tags.get(number, ())],
     )
     datasets = [_dataset_input(d, arrived) for d in details.datasets.get(number, ())]
-    models = [LoggedModelInput(m) for m in details.model_inputs.get(number, ())] if inputs else []
+    models = (
+        [LoggedModelInput(m) for _, m in details.model_inputs.get(number, ())] if inputs else []
+    )
     outputs = [
         LoggedModelOutput(model_id=m, step=step)
-        for m, step in details.model_outputs.get(number, ())
+        for _, m, step in details.model_outputs.get(number, ())
     ]
     return Run(run_info(row), data, RunInputs(datasets, models), RunOutputs(outputs))
 

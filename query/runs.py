@@ -6,6 +6,8 @@ import json
 import sqlite3
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -57,17 +59,16 @@ A plain tuple: a history of 100 000 points is built and sorted several times as 
 """
 
 
-class Details:
-    """What hangs on some runs, by run number."""
+class Details(NamedTuple):
+    """What hangs on some runs: by run number rows that begin with it."""
 
-    def __init__(self) -> None:
-        """Nothing yet."""
-        self.params: dict[int, list[tuple[str, str]]] = {}
-        self.tags: dict[int, list[tuple[str, Any]]] = {}
-        self.metrics: dict[int, list[tuple[str, float, int, int, int]]] = {}
-        self.datasets: dict[int, list[DatasetRow]] = {}
-        self.model_inputs: dict[int, list[str]] = {}
-        self.model_outputs: dict[int, list[tuple[str, int]]] = {}
+    params: dict[int, list[tuple[int, str, str]]]
+    tags: dict[int, list[tuple[int, str, Any]]]
+    metrics: dict[int, list[tuple[int, str, float, int, int, int]]]
+    """Key, value, whether it is NaN, timestamp in milliseconds, step."""
+    datasets: dict[int, list[DatasetRow]]
+    model_inputs: dict[int, list[tuple[int, str]]]
+    model_outputs: dict[int, list[tuple[int, str, int]]]
 
 
 def run_row(db: sqlite3.Connection, run_id: str) -> RunRow | None:
@@ -89,42 +90,28 @@ def run_rows(db: sqlite3.Connection, numbers: Sequence[int]) -> list[RunRow]:
 
 def run_details(db: sqlite3.Connection, numbers: Sequence[int]) -> Details:
     """Params, tags, latest metrics, inputs and outputs of these runs, by key or as logged."""
-    details, wanted = Details(), _list(numbers)
-    for run_no, key, value in db.execute(
-        f"SELECT run_no, key, value FROM params WHERE run_no IN {_LIST}", wanted
-    ):
-        details.params.setdefault(run_no, []).append((key, value))
-    for run_no, key, value in db.execute(
-        f"SELECT run_no, key, value FROM tags WHERE run_no IN {_LIST}", wanted
-    ):
-        details.tags.setdefault(run_no, []).append((key, value))
-    for run_no, *metric in db.execute(
-        "SELECT run_no, key, value, is_nan, timestamp_ms, step FROM metrics "
-        f"WHERE run_no IN {_LIST}",
-        wanted,
-    ):
-        details.metrics.setdefault(run_no, []).append(tuple(metric))
-    for run_no, tags, *dataset in db.execute(
-        "SELECT run_no, i.tags, d.name, d.digest, source_type, source, dataset_schema, profile "
+    wanted = _list(numbers)
+
+    def of_runs(columns: str, order: str = "") -> dict[int, list[Any]]:
+        rows = db.execute(
+            f"SELECT run_no, {columns} WHERE run_no IN {_LIST} ORDER BY run_no{order}", wanted
+        ).fetchall()
+        return {run_no: list(of_run) for run_no, of_run in groupby(rows, itemgetter(0))}
+
+    datasets = of_runs(
+        "i.tags, d.name, d.digest, source_type, source, dataset_schema, profile "
         "FROM run_inputs i JOIN runs USING (run_no) "
-        "JOIN datasets d USING (experiment_id, name, digest) "
-        f"WHERE run_no IN {_LIST} ORDER BY run_no, ord",
-        wanted,
-    ):
-        pairs = [(key, value) for key, value in json.loads(tags)]
-        details.datasets.setdefault(run_no, []).append(DatasetRow._make((*dataset, pairs)))
-    for run_no, model_id in db.execute(
-        f"SELECT run_no, model_id FROM run_model_inputs WHERE run_no IN {_LIST} ORDER BY ord",
-        wanted,
-    ):
-        details.model_inputs.setdefault(run_no, []).append(model_id)
-    for run_no, model_id, step in db.execute(
-        "SELECT run_no, model_id, step FROM run_model_outputs "
-        f"WHERE run_no IN {_LIST} ORDER BY ord",
-        wanted,
-    ):
-        details.model_outputs.setdefault(run_no, []).append((model_id, step))
-    return details
+        "JOIN datasets d USING (experiment_id, name, digest)",
+        ", ord",
+    )
+    return Details(
+        of_runs("key, value FROM params"),
+        of_runs("key, value FROM tags"),
+        of_runs("key, value, is_nan, timestamp_ms, step FROM metrics"),
+        {run_no: [_dataset(row) for row in rows] for run_no, rows in datasets.items()},
+        of_runs("model_id FROM run_model_inputs", ", ord"),
+        of_runs("model_id, step FROM run_model_outputs", ", ord"),
+    )
 
 
 def metric_history(db: sqlite3.Connection, run_id: str, key: str) -> list[MetricPoint]:
@@ -151,6 +138,11 @@ def deleted_run_ids(db: sqlite3.Connection, before_ms: int) -> list[str]:
             (before_ms,),
         )
     ]
+
+
+def _dataset(row: tuple[Any, ...]) -> DatasetRow:
+    _, tags, *dataset = row
+    return DatasetRow._make((*dataset, [(key, value) for key, value in json.loads(tags)]))
 
 
 _COLUMNS = ", ".join(RunRow._fields)
