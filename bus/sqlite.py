@@ -234,6 +234,10 @@ class SqliteLog:
         except FileNotFoundError:
             return True
 
+    def is_open(self) -> bool:
+        """Whether the file was opened, and :meth:`replaced` can tell whether it still is there."""
+        return self._inode != 0
+
     def sizes(self) -> list[tuple[str, int, int]]:
         """For each event type its name, how many records there are, and their encoded bytes."""
         return self._ask(

@@ -6,6 +6,7 @@ import logging
 import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from mlflow_ledger.bus import RULES, TOPICS, Outgoing, SqliteLog, Writer, prepare, reach
 from mlflow_ledger.schemas import (
@@ -22,7 +23,7 @@ from mlflow_ledger.schemas import (
 )
 
 from .fold import Fold, Verdict
-from .keyed_state import KeyedState, transaction
+from .keyed_state import KeyedState, next_offset, transaction
 from .known import Foreseen, Known
 from .state_file import StateDamaged
 
@@ -30,6 +31,7 @@ __all__ = ["Committer", "Decide"]
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Decide = Callable[[sqlite3.Connection], Sequence[Event]]
 """Looks at the state, caught up and under the lock, and says what happened; may refuse."""
 
@@ -70,6 +72,12 @@ class Committer:
             if foreseen is not None:
                 self._state.repairing(lambda: self._learn(foreseen))
         return events
+
+    def write_and_ask(self, decide: Decide, question: Callable[[sqlite3.Connection], T]) -> T:
+        """Say what ``decide`` decides, and ask the state that holds it, before anything else."""
+        with self._state.lock:
+            self._state.repairing(lambda: self._write(decide))
+            return self._state.repairing(lambda: question(self._state.current()[0]))
 
     def write_foreseen(self, foreseen: Foreseen, encoded: Sequence[Encoded]) -> bool:
         """Say what was foreseen, if it holds."""
@@ -200,10 +208,11 @@ class Committer:
 
     def _caught_up(self) -> tuple[sqlite3.Connection, Fold]:
         """The state at the log's end, both made if need be."""
-        if self._log.replaced():
+        replaced = self._log.replaced()
+        if replaced:
             self._state.close()
             self._distrust_log()
-        if not self._log.path.exists():
+        if (replaced or not self._log.is_open()) and not self._log.path.exists():
             self._state.check_not_lost()
             SqliteLog.create(self._log.path, secrets.token_hex(8))
         try:
@@ -211,7 +220,7 @@ class Committer:
         except StateDamaged:
             self._distrust_log()
             raise
-        if self._log.last_offset() == 0:
+        if next_offset(state) == 1:
             self._commit(state, fold, lambda _: [self._beginning()])
         return state, fold
 

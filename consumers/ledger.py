@@ -104,6 +104,11 @@ class Ledger:
             self._committer.pay_folding()
         return list(foreseen.events)
 
+    def write_and_ask(self, decide: Decide, question: Callable[[sqlite3.Connection], T]) -> T:
+        """Say what ``decide`` decides, and ask the state that holds just that."""
+        with self.log.lock:
+            return self._committer.write_and_ask(decide, question)
+
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """One consistent view of the state, which holds every acknowledged event.

@@ -95,6 +95,15 @@ class LedgerStore:
         except Exception as error:
             raise _unforeseen(error) from error
 
+    def _decide_and_ask(self, decide: Decide, question: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Say what depends on what is there, and read what came of it."""
+        try:
+            return self._ledger.write_and_ask(decide, question)
+        except _TOLD:
+            raise
+        except Exception as error:
+            raise _unforeseen(error) from error
+
     def _ask(self, question: Callable[[sqlite3.Connection], Any]) -> Any:
         """Read the state as of now."""
         try:

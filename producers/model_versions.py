@@ -109,8 +109,8 @@ class ModelVersions(RegisteredModels):
                 ),
             )
 
-        self._about(name, say)
-        return self._entity(lambda db: _version_of_uid(db, version_uid))
+        row = self._about(name, say, lambda db: _version_of_uid(db, version_uid))
+        return version_entity(row, self._arrived)
 
     def get_model_version(self, name: str, version: str | int) -> ModelVersion:
         """One version with its aliases."""

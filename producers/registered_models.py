@@ -194,8 +194,8 @@ class RegisteredModels(LedgerStore):
         page: PagedList[RegisteredModel] = self._ask(question)
         return page
 
-    def _about(self, name: str, say: Any) -> None:
-        """Say something about the model of a name, by its uid."""
+    def _about(self, name: str, say: Any, question: Any = lambda _: None) -> Any:
+        """Say something about the model of a name, by its uid; the answer to a question then."""
         _validate_model_name(name)
 
         def decide(db: sqlite3.Connection) -> list[Event]:
@@ -207,7 +207,7 @@ class RegisteredModels(LedgerStore):
                 )
             return [say(uid)]
 
-        self._decide(decide)
+        return self._decide_and_ask(decide, question)
 
 
 def existing_model(db: sqlite3.Connection, name: str) -> ModelRow:

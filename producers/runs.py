@@ -131,8 +131,7 @@ class Runs(LedgerStore):
             }
             return [attempt.model_copy(update=update)]
 
-        self._decide(decide)
-        return run_info(self._ask(lambda db: existing_run(db, run_id)))
+        return run_info(self._decide_and_ask(decide, lambda db: existing_run(db, run_id)))
 
     def delete_run(self, run_id: str) -> None:
         """Soft-delete a run; deleting it again moves its time of deletion."""
