@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from mlflow_ledger.bus import FileLock
 from mlflow_ledger.consumers import Analytics, Ledger
+from mlflow_ledger.consumers import clone as clone_module
+from mlflow_ledger.consumers.clone import Clone
 from mlflow_ledger.consumers.snapshots import Snapshot, Snapshots
 from mlflow_ledger.schemas import (
     DatasetInput,
@@ -36,6 +39,7 @@ from mlflow_ledger.schemas import (
     RunPurged,
     RunTagDeleted,
     metric_columns,
+    points,
 )
 
 from .histories import History
@@ -170,6 +174,39 @@ def test_incremental_from_a_snapshot_or_from_nothing_is_the_same(seed: int) -> N
 
         ledger.rebuild()
         assert looked_at(ledger) == live
+
+
+def test_what_is_held_at_once_does_not_grow_with_the_state(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows go to the columns in batches, from the whole state as well as from its changes."""
+    batches: list[int] = []
+    insert = Clone._insert
+
+    def counted(clone: Clone, name: str, batch: pa.Table) -> None:
+        batches.append(batch.num_rows)
+        insert(clone, name, batch)
+
+    monkeypatch.setattr(Clone, "_insert", counted)
+    monkeypatch.setattr(clone_module, "_ROW_BATCH", 5)
+    monkeypatch.setattr(clone_module, "_CHANGE_BATCH", 4)
+    monkeypatch.setattr(clone_module, "_HISTORY_BATCH_BYTES", 24 * 5)
+    events = [e for e in History(7).events(EVENTS) if not isinstance(e, LedgerCreated)]
+    analytics = Analytics(ledger)
+    say(ledger, *events[:100])
+    loaded = agreed(analytics)
+    assert loaded == looked_at(ledger)[0]
+    say(ledger, *events[100:])
+    followed = agreed(analytics), catalog(analytics)
+    assert followed == looked_at(ledger)
+    assert len(batches) > 40
+    largest = max(len(_points(event)) for event in events)
+    assert max(batches) <= max(5 + largest, len(followed[1]["audit"]))
+    analytics.close()
+
+
+def _points(event: Event) -> list[Point]:
+    return list(points(event.content)) if isinstance(event, RunDataLogged) else []
 
 
 def test_what_the_columns_hold(ledger: Ledger) -> None:
