@@ -35,6 +35,8 @@ def main() -> None:
 @click.option("--log-rate", default=20.0, show_default=True, help="Calls a second of a logger.")
 @click.option("--search-rate", default=4.0, show_default=True, help="Calls a second of a searcher.")
 @click.option("--longest", default=0.5, show_default=True, help="Seconds that a call may take.")
+@click.option("--forgive-starving", is_flag=True, help="On a machine that others use as well: do "
+              "not count the time that a call was ready to run and had no processor.")
 @click.option("--seed", default=1, show_default=True, help="Of all that is random.")
 def kills(
     seconds: float,
@@ -44,15 +46,17 @@ def kills(
     log_rate: float,
     search_rate: float,
     longest: float,
+    forgive_starving: bool,
     seed: int,
 ) -> None:
     """Log and search while processes are killed: nothing is lost, nobody waits long."""
     plan = Killing(seconds, kills, loggers, searchers, log_rate, search_rate, seed)
     outcome = _in_folder(lambda folder: run_kills(plan, folder))
     _show_kills(outcome)
-    worst = max((took.wall for times in outcome.times.values() for took in times), default=0)
-    if worst > longest:
-        outcome.failures.append(f"a call took {worst:.3f} s; none may take more than {longest} s")
+    for kind, times in outcome.times.items():
+        worst = max(took.wall - took.starved * forgive_starving for took in times)
+        if worst > longest:
+            outcome.failures.append(f"{kind} took {worst:.3f} s; nothing may take {longest} s")
     _end(outcome.failures)
 
 

@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from mlflow_ledger.consumers import Ledger
 
-from .memory import Sample, Samples, disk_bytes, sample
+from .memory import Sample, Samples, disk_bytes, open_files, sample
 from .process import Life, Started, prepare, start
 from .work import TENTHS, Progress, clear_up, closing, log_runs, look
 
@@ -73,6 +74,7 @@ class _Running:
         self._began = time.monotonic()
         self._up = {name: self._start(n, name) for n, name in enumerate(self._names())}
         self._folders: list[Folder] = []
+        self._open: dict[str, dict[int, Counter[str]]] = defaultdict(dict)
         self._wal = 0
 
     def run(self) -> Outcome:
@@ -84,6 +86,7 @@ class _Running:
                 if not started.alive:
                     return self._outcome([self._said(started)])
                 self._samples.add(name, tenth + 1, sample(started.pid))
+                self._open[name][tenth + 1] = open_files(started.pid)
             self._wal = max(self._wal, *(p.stat().st_size for p in self._wals()), 0)
             if self._progress.done(plan.loggers) * TENTHS >= plan.runs * (tenth + 1):
                 tenth += 1
@@ -94,6 +97,10 @@ class _Running:
         outcome = self._outcome(failures)
         outcome.explained = explained
         outcome.failures += _findings(outcome)
+        for name, tenths in self._open.items():
+            if any(failure.startswith(f"{name}: files") for failure in outcome.failures):
+                more = tenths[TENTHS] - tenths[2]
+                outcome.failures.append(f"{name}: open at the end and not before: {dict(more)}")
         return outcome
 
     def _names(self) -> list[str]:

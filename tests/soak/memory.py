@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Sample", "Samples", "disk_bytes", "sample"]
+__all__ = ["Sample", "Samples", "disk_bytes", "open_files", "sample"]
 
 
 class Sample(NamedTuple):
@@ -62,6 +62,17 @@ def sample(pid: int) -> Sample:
         own=_kib(fields["RssAnon"]),
         files=len(os.listdir(f"/proc/{pid}/fd")),  # noqa: PTH208  # names only
     )
+
+
+def open_files(pid: int) -> Counter[str]:
+    """The names of the files that a process has open now."""
+    found: Counter[str] = Counter()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found[link.readlink().name] += 1
+        except FileNotFoundError:  # closed since
+            continue
+    return found
 
 
 def _status(pid: int) -> Mapping[str, str]:
