@@ -35,8 +35,12 @@ def main() -> None:
 @click.option("--log-rate", default=20.0, show_default=True, help="Calls a second of a logger.")
 @click.option("--search-rate", default=4.0, show_default=True, help="Calls a second of a searcher.")
 @click.option("--longest", default=0.5, show_default=True, help="Seconds that a call may take.")
-@click.option("--forgive-starving", is_flag=True, help="On a machine that others use as well: do "
-              "not count the time that a call was ready to run and had no processor.")
+@click.option(
+    "--forgive-starving",
+    is_flag=True,
+    help="On a machine that others use as well: do "
+    "not count the time that a call was ready to run and had no processor.",
+)
 @click.option("--seed", default=1, show_default=True, help="Of all that is random.")
 def kills(
     seconds: float,
@@ -64,10 +68,11 @@ def kills(
 @click.option("--runs", default=50_000, show_default=True, help="How many runs are logged.")
 @click.option("--points", default=5_000_000, show_default=True, help="How many points, in all.")
 @click.option("--loggers", default=2, show_default=True, help="Processes that log.")
+@click.option("--growth", default=1.1, show_default=True, help="How much a process may grow to.")
 @click.option("--seed", default=1, show_default=True, help="Of all that is random.")
-def day(runs: int, points: int, loggers: int, seed: int) -> None:
+def day(runs: int, points: int, loggers: int, growth: float, seed: int) -> None:
     """Log, search, delete and collect: neither memory nor open files grow."""
-    outcome = _in_folder(lambda folder: run_day(Day(runs, points, loggers, seed), folder))
+    outcome = _in_folder(lambda folder: run_day(Day(runs, points, loggers, growth, seed), folder))
     _show_day(outcome)
     _end(outcome.failures)
 
@@ -87,8 +92,10 @@ def _show_kills(outcome: Outcome) -> None:
         f"that logs; {outcome.calls} such calls, {rate:.0f} a second; "
         f"processors {outcome.busy:.0%} busy"
     )
-    print(f"\n{'ms':22}{'calls':>7}{'p50':>8}{'p99':>8}{'longest':>10}{'cpu':>8}{'starved':>8}"
-          f"{'rest':>8}{'longest but for starving':>26}")
+    print(
+        f"\n{'ms':22}{'calls':>7}{'p50':>8}{'p99':>8}{'longest':>10}{'cpu':>8}{'starved':>8}"
+        f"{'rest':>8}{'longest but for starving':>26}"
+    )
     for kind, times in outcome.times.items():
         walls = [took.wall for took in times]
         longest = max(times)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlflow import MlflowClient
+
 from .evidence import findings
 from .log import MODELS, log
 from .notes import Call, calls, every
@@ -16,7 +18,7 @@ from .process import Life, Started, prepare, start
 from .search import search
 from .watch import Took, machine_ticks
 
-__all__ = ["Killing", "Outcome", "run"]
+__all__ = ["Killing", "Outcome", "begin", "run"]
 
 _LOG_STRIKE_S = 0.0015
 _SEARCH_STRIKE_S = 0.03
@@ -80,7 +82,7 @@ class _Soak:
         started = self._up[slot]
         if not started.alive:
             self._failed(started)
-        elif self._rng.random() < 0.5 and started.wait_for_call(_CALL_WITHIN_S):  # noqa: PLR2004  # a half
+        elif self._rng.random() < 0.5 and started.wait_for_call(_CALL_WITHIN_S):  # a half
             within_s = _LOG_STRIKE_S if slot < self._plan.loggers else _SEARCH_STRIKE_S
             time.sleep(self._rng.uniform(0, within_s))  # this is the random moment
         if started.kill():
@@ -102,7 +104,7 @@ class _Soak:
 def run(plan: Killing, folder: Path) -> Outcome:
     """Do it in an empty folder, and look what is left."""
     with prepare(folder):
-        _begin(f"ledger:{folder}/store")
+        begin(f"ledger:{folder}/store")
         soak = _Soak(plan, folder)
         began, (total, used) = time.monotonic(), machine_ticks()
         soak.run()
@@ -121,9 +123,8 @@ def run(plan: Killing, folder: Path) -> Outcome:
         return outcome
 
 
-def _begin(uri: str) -> None:
-    from mlflow import MlflowClient
-
+def begin(uri: str) -> None:
+    """Make the models that loggers make versions of."""
     client = MlflowClient(uri, uri)
     for name in MODELS:
         client.create_registered_model(name)

@@ -13,7 +13,7 @@ from .notes import Call, Notes
 from .process import Life, Orders
 from .watch import Watch
 
-__all__ = ["BATCH_PAIRS", "BATCH_POINTS", "MODELS", "STRIDE", "log", "marked"]
+__all__ = ["BATCH_PAIRS", "BATCH_POINTS", "MODELS", "STRIDE", "Logger", "log", "marked"]
 
 STRIDE = 100
 """Marks are multiples of this: a call's values are its mark, and what follows it up to the next."""
@@ -34,12 +34,11 @@ def marked(mark: int, number: int = 0) -> str:
     return f"m{mark + number}"
 
 
-class _Logger:
+class Logger:
     """A client, the run it is at, and its notes."""
 
-    def __init__(self, life: Life, orders: Orders) -> None:
+    def __init__(self, life: Life) -> None:
         self._life = life
-        self._orders = orders
         self._rng = life.rng
         self._watch = Watch()
         self._notes = Notes(life.folder / f"notes-{life.slot}.jsonl")
@@ -47,17 +46,23 @@ class _Logger:
         self._client: Any = None
         self._run = ""
 
-    def run(self) -> None:
-        """Log until told to end."""
+    def open(self) -> None:
+        """Open the ledger and begin a run: the first call of a process."""
         self._call("open", "", self._open)
+
+    def make(self, kind: str) -> None:
+        """Make a call of a kind."""
+        about = "" if kind == "create_run" else self._run
+        self._call(kind, about, getattr(self, f"_{kind}"))
+
+    def run(self, orders: Orders) -> None:
+        """Log until told to end."""
+        self.open()
         kinds, weights = list(_WEIGHTS), list(_WEIGHTS.values())
         for number in itertools.count(1):
-            self._orders.rest(self._rng.expovariate(self._life.rate))
-            if number % _CALLS_A_RUN == 0:
-                self._call("create_run", "", self._create_run)
-                continue
+            orders.rest(self._rng.expovariate(self._life.rate))
             (kind,) = self._rng.choices(kinds, weights)
-            self._call(kind, self._run, getattr(self, f"_{kind}"))
+            self.make(kind if number % _CALLS_A_RUN else "create_run")
 
     def _call(self, kind: str, about: str, make: Callable[[int], str]) -> None:
         call = Call(next(self._marks), kind, about)
@@ -67,7 +72,6 @@ class _Logger:
         self._notes.acknowledge(call, answer, watch.took)
 
     def _open(self, mark: int) -> str:
-        """The first call of a process, which opens the ledger."""
         self._client = MlflowClient(self._life.uri, self._life.uri)
         return self._create_run(mark)
 
@@ -112,11 +116,10 @@ class _Logger:
 
 def log(life: Life, orders: Orders) -> None:
     """Log until told to end."""
-    _Logger(life, orders).run()
+    Logger(life).run(orders)
 
 
 def _marks(life: Life) -> Iterator[int]:
     """Numbers that no other process has."""
     first = (life.slot * 10**5 + life.number) * 10**5
     return itertools.count(first * STRIDE, STRIDE)
-

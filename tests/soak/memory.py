@@ -81,12 +81,10 @@ def _status(pid: int) -> Mapping[str, str]:
 
 
 def _kib(field: str) -> int:
-    return int(field.split()[0]) * 1024
+    return int(field.split(maxsplit=1)[0]) * 1024
 
 
 def disk_bytes(folder: Path) -> int:
     """What ``du`` says that a folder takes."""
-    done = subprocess.run(
-        ["du", "-s", "-B1", folder], check=True, capture_output=True, text=True
-    )
+    done = subprocess.run(["du", "-s", "-B1", folder], check=True, capture_output=True, text=True)
     return int(done.stdout.split()[0])

@@ -12,7 +12,7 @@ import random
 import signal
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,10 +109,8 @@ class Started:
 
     def end(self) -> bool:
         """Tell it to end; whether it did, without an error."""
-        try:
+        with suppress(OSError):  # where it is gone already, its exit code says how
             self._pipe.send_bytes(b"end")
-        except OSError:
-            pass  # it is gone already: its exit code says how
         self._process.join(_PATIENCE_S)
         ended = self._process.exitcode == 0
         if self._process.is_alive():

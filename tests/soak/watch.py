@@ -52,7 +52,8 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.took = Took(*(now - began for now, began in zip(self._now(), self._began, strict=True)))
+        pairs = zip(self._now(), self._began, strict=True)
+        self.took = Took(*(now - began for now, began in pairs))
 
     def _now(self) -> tuple[float, float, float]:
         starved_ns = 0

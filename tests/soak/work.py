@@ -73,7 +73,7 @@ def log_runs(runs: int, points: int, life: Life, orders: Orders) -> None:
 def _fate(number: int) -> str:
     if number % _DELETE_EVERY == 1:
         return "delete"
-    return "restore" if number % _RESTORE_EVERY == 2 else "keep"  # noqa: PLR2004  # any but the others
+    return "restore" if number % _RESTORE_EVERY == 2 else "keep"  # any but the others
 
 
 def look(life: Life, orders: Orders) -> None:
