@@ -150,7 +150,7 @@ class Clone:
         self._lock.close()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
-        return duckdb.connect(
+        db = duckdb.connect(
             str(self._path),
             config={
                 "fsync_mode": "NONE",
@@ -159,6 +159,9 @@ class Clone:
                 "autoload_known_extensions": "false",
             },
         )
+        # Where DuckDB takes a process for an interactive one, it would draw into its output.
+        db.execute("SET enable_progress_bar = false")
+        return db
 
     def _load(self, keyed: sqlite3.Connection) -> None:
         """Copy the whole state, in batches: what is held at once does not grow with the state."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import shutil
 import subprocess
@@ -207,6 +208,21 @@ def test_what_is_held_at_once_does_not_grow_with_the_state(
 
 def _points(event: Event) -> list[Point]:
     return list(points(event.content)) if isinstance(event, RunDataLogged) else []
+
+
+def test_a_long_question_draws_nothing_into_the_output(ledger: Ledger, scratch: Path) -> None:
+    """DuckDB would, where it takes a process for an interactive one, such as `python -c`."""
+    say(ledger, *created("r"))
+    program = (
+        "import sys; from pathlib import Path; from mlflow_ledger.consumers import *\n"
+        "with Analytics(Ledger(Path(sys.argv[1]))).view() as view:\n"
+        "    print(view.columns.sql(\"SELECT current_setting('enable_progress_bar')\").fetchall())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, ledger.folder],
+        env={**os.environ, "TMPDIR": str(scratch)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "[(False,)]\n"
 
 
 def test_what_the_columns_hold(ledger: Ledger) -> None:
