@@ -497,7 +497,9 @@ def test_only_one_publishes_and_nobody_waits(ledger: Ledger) -> None:
     (ledger.folder / "snapshots").mkdir()
     other = FileLock(ledger.folder / "snapshots" / "lock")
     with other:
+        before = len(os.listdir("/proc/self/fd"))
         assert analytics.publish() is None
+        assert len(os.listdir("/proc/self/fd")) == before  # nothing stays open, try after try
         assert snapshots(ledger) == []
     other.close()
     assert analytics.publish() is not None
