@@ -10,6 +10,7 @@ import multiprocessing.connection
 import os
 import random
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -137,6 +138,10 @@ def _live(
         raise
 
 
+def _check_imported() -> None:
+    sys.exit("tests.soak.imported" not in sys.modules)
+
+
 @contextmanager
 def prepare(folder: Path) -> Iterator[None]:
     """Have the server of forks up: it imports once what every process needs.
@@ -146,7 +151,9 @@ def prepare(folder: Path) -> Iterator[None]:
     temporary = folder / "temporary"
     temporary.mkdir()
     os.environ.update(ENVIRONMENT, TMPDIR=str(temporary))
-    first = _CONTEXT.Process(target=os.getpid)
+    first = _CONTEXT.Process(target=_check_imported)
     first.start()
     first.join()
+    if first.exitcode != 0:  # it does not say why: a failed import there is passed over
+        raise RuntimeError("the server of forks has not imported tests.soak.imported: import it")
     yield
