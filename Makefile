@@ -13,7 +13,7 @@ VERSION := models:/wine-classifier/2
 # The demo's registry is its store, whatever the caller's environment says.
 unexport MLFLOW_REGISTRY_URI
 
-.PHONY: demo test lint types lock bench clean
+.PHONY: demo test lint types lock bench soak clean
 
 demo: $(READY)
 	rm -rf demo-store
@@ -43,6 +43,11 @@ lock: $(UV)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# About 15 minutes; `python -m tests.soak kills --help` says what can be changed.
+soak: $(READY)
+	$(BIN)/python -m tests.soak kills
+	$(BIN)/python -m tests.soak day
 
 clean:
 	rm -rf build dist demo-store .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mlflow_ledger.schemas import SettingsError
@@ -30,8 +31,11 @@ class Settings(BaseSettings):
     actor: str | None = None
     """Who acts, where it is not the user of the process; the audit shows it as claimed."""
 
-    snapshot_events: int = 20_000
+    snapshot_events: int = 2000
     """How many events at least lie between two snapshots."""
+
+    analytics_memory: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")] = "1GB"
+    """How much memory DuckDB may take in a process that searches; beyond it uses the disk."""
 
     @classmethod
     def read(cls) -> Settings:

@@ -26,6 +26,9 @@ from .snapshots import Snapshot, Snapshots
 
 __all__ = ["Analytics", "View"]
 
+_SNAPSHOT_PART = 10
+"""A snapshot is due when this part of all events came since: a first search has to add them."""
+
 
 class View:
     """One consistent cut: analytics and keyed state at the same event."""
@@ -45,6 +48,7 @@ class Analytics:
         """Nothing is copied or opened before the first question."""
         self._ledger = ledger
         self._snapshots = Snapshots(ledger)
+        self._memory = ledger.settings.analytics_memory
         self._mutex = threading.RLock()
         self._clone: Clone | None = None
         forkable(self)
@@ -124,7 +128,7 @@ class Analytics:
         except duckdb.Error:
             # A clone is disposable: whatever is wrong with this one, build another from the state.
             self._distrust(clone)
-            clone = self._clone = Clone(generation, None)
+            clone = self._clone = Clone(generation, None, self._memory)
             clone.catch_up(keyed)
         return clone
 
@@ -139,10 +143,10 @@ class Analytics:
         snapshot = self._snapshots.newest(Path(generation).name, seq)
         if snapshot is not None and snapshot.seq >= floor:
             try:
-                return Clone(generation, snapshot)
+                return Clone(generation, snapshot, self._memory)
             except (duckdb.Error, OSError):  # garbled, or removed since by whoever published
                 snapshot.remove()
-        return Clone(generation, None)
+        return Clone(generation, None, self._memory)
 
     def _publish_if_due(self) -> None:
         clone = self._clone
@@ -150,7 +154,7 @@ class Analytics:
             return
         newest = self._snapshots.newest(Path(clone.generation).name)
         since = clone.seq - (newest.seq if newest else 0)
-        if since >= max(self._ledger.settings.snapshot_events, clone.seq // 5):
+        if since >= max(self._ledger.settings.snapshot_events, clone.seq // _SNAPSHOT_PART):
             self.publish()
 
 

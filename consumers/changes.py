@@ -18,16 +18,22 @@ class Changes:
         self.inputs: set[int] = set()
         self.pairs: dict[str, set[tuple[int, str]]] = {name: set() for name in _KINDS.values()}
         self.chunks: list[tuple[int, str, int]] = []
+        self.last: int | None = None
+        """The last event among these, where there may be more behind it."""
 
     @classmethod
-    def since(cls, keyed: sqlite3.Connection, seq: int) -> Changes:
-        """The changes after ``seq``."""
+    def since(cls, keyed: sqlite3.Connection, seq: int, limit: int) -> Changes:
+        """The changes after ``seq``, of no more than ``limit`` events."""
         changes = cls()
-        for number, touched in keyed.execute(
-            "SELECT seq, touched FROM changes WHERE seq > ? AND touched <> '' ORDER BY seq", (seq,)
-        ):
+        rows = keyed.execute(
+            "SELECT seq, touched FROM changes WHERE seq > ? AND touched <> '' ORDER BY seq LIMIT ?",
+            (seq, limit),
+        ).fetchall()
+        for number, touched in rows:
             for run_no, kinds in json.loads(touched).items():
                 changes._add(number, int(run_no), kinds)
+        if len(rows) == limit:
+            changes.last = rows[-1][0]
         return changes
 
     def _add(self, seq: int, run_no: int, kinds: dict[str, list[str]]) -> None:

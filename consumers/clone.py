@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -37,13 +37,18 @@ _AUDIT_COLUMNS = (
     "host", "client", "workspace", "correlationid",
 )  # fmt: skip
 _AUDIT_BATCH = 20_000
+_ROW_BATCH = 20_000
+_CHANGE_BATCH = 4000
+_HISTORY_BATCH_BYTES = 24 * 50_000
 
 
 class Clone:
     """A private DuckDB file, in a folder that a lock marks as used."""
 
-    def __init__(self, generation: str, snapshot: Snapshot | None) -> None:
+    def __init__(self, generation: str, snapshot: Snapshot | None, memory: str) -> None:
+        """Copy a snapshot, or begin with nothing; DuckDB may take so much ``memory``."""
         self.generation = generation
+        self._memory = memory
         self.snapshot = snapshot
         self._folder, self._lock = _private_folder()
         self._path = self._folder / "analytics.duckdb"
@@ -64,13 +69,23 @@ class Clone:
         seq = state_seq(keyed)
         if seq == self.seq:
             return
-        with self._transaction():
-            if self.seq == 0:
+        self._follow(keyed, seq)
+        # Arrow keeps what batches took, for the next of its own; the process may never have one.
+        pa.default_memory_pool().release_unused()
+
+    def _follow(self, keyed: sqlite3.Connection, seq: int) -> None:
+        if self.seq == 0:
+            with self._transaction():
                 self._load(keyed)
-            else:
-                self._apply(keyed, Changes.since(keyed, self.seq))
-            self._set("seq", seq)
-        self.seq = seq
+                self._set("seq", seq)
+            self.seq = seq
+        while self.seq < seq:
+            changes = Changes.since(keyed, self.seq, _CHANGE_BATCH)
+            reached = changes.last if changes.last is not None else seq
+            with self._transaction():
+                self._apply(keyed, changes)
+                self._set("seq", reached)
+            self.seq = reached
 
     def refresh_catalog(self, keyed: sqlite3.Connection) -> None:
         """Copy the small tables again if anything at all was folded since."""
@@ -135,33 +150,34 @@ class Clone:
         self._lock.close()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
-        return duckdb.connect(
+        db = duckdb.connect(
             str(self._path),
             config={
                 "fsync_mode": "NONE",
+                "memory_limit": self._memory,
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
             },
         )
+        # Where DuckDB takes a process for an interactive one, it would draw into its output.
+        db.execute("SET enable_progress_bar = false")
+        return db
 
     def _load(self, keyed: sqlite3.Connection) -> None:
+        """Copy the whole state, in batches: what is held at once does not grow with the state."""
         for name, columns in RUN_TABLES.items():
             order = "run_no" if name == "runs" else "key, run_no"
             rows = keyed.execute(f"SELECT {', '.join(columns)} FROM {name} ORDER BY {order}")
-            self._insert(name, table(name, columns, rows.fetchall()))
-        self._insert(
-            "history",
-            history_table(
-                keyed.execute(
-                    "SELECT run_no, key, points FROM metric_chunks JOIN metric_keys USING (key_no) "
-                    "ORDER BY key_no, run_no, seq"
-                )
-            ),
+            while batch := rows.fetchmany(_ROW_BATCH):
+                self._insert(name, table(name, columns, batch))
+        chunks = keyed.execute(
+            "SELECT run_no, key, points FROM metric_chunks JOIN metric_keys USING (key_no) "
+            "ORDER BY key_no, run_no, seq"
         )
-        self._insert(
-            "inputs",
-            inputs_table(keyed.execute("SELECT run_no, name, digest, tags FROM run_inputs")),
-        )
+        self._insert_history(chunks)
+        inputs = keyed.execute("SELECT run_no, name, digest, tags FROM run_inputs")
+        while batch := inputs.fetchmany(_ROW_BATCH):
+            self._insert("inputs", inputs_table(batch))
 
     def _apply(self, keyed: sqlite3.Connection, changes: Changes) -> None:
         purged = self._apply_runs(keyed, changes)
@@ -173,9 +189,8 @@ class Clone:
                 "JOIN (SELECT value ->> 0 AS run_no, value ->> 1 AS key, value ->> 2 AS seq "
                 "FROM json_each(?)) USING (run_no, key, seq) ORDER BY key_no, run_no, seq",
                 (json.dumps(changes.chunks),),
-            ).fetchall()
-            if chunks:
-                self._insert("history", history_table(chunks))
+            )
+            self._insert_history(chunks)
         if changes.inputs - purged:
             numbers = sorted(changes.inputs - purged)
             self._delete_runs("inputs", numbers)
@@ -251,6 +266,19 @@ class Clone:
             self.db.register("batch", batch)
             self.db.execute(f"INSERT INTO fold.{name} BY NAME SELECT * FROM batch")
             self.db.unregister("batch")
+
+    def _insert_history(self, chunks: Iterable[tuple[int, str, bytes]]) -> None:
+        """Add chunks of history, so many at a time that batches are of about the same size."""
+        batch: list[tuple[int, str, bytes]] = []
+        size_bytes = 0
+        for chunk in chunks:
+            batch.append(chunk)
+            size_bytes += len(chunk[2])
+            if size_bytes >= _HISTORY_BATCH_BYTES:
+                self._insert("history", history_table(batch))
+                batch, size_bytes = [], 0
+        if batch:
+            self._insert("history", history_table(batch))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -98,12 +98,14 @@ class Snapshots:
         """
         self._folder.mkdir(exist_ok=True)
         lock = FileLock(self._folder / "lock")
-        if not lock.try_acquire():
-            return None
         try:
-            return self._publish(seq, keyed, copy_analytics)
+            if not lock.try_acquire():
+                return None
+            try:
+                return self._publish(seq, keyed, copy_analytics)
+            finally:
+                lock.release()
         finally:
-            lock.release()
             lock.close()
 
     def _publish(

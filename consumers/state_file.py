@@ -17,6 +17,7 @@ from .fold import FOLD_VERSION
 __all__ = ["StateDamaged", "StateFailures", "StateFiles", "connect", "create"]
 
 _CACHED_STATEMENTS = 512
+_WAL_BYTES = 16 * 1024 * 1024
 
 
 class StateDamaged(LedgerError):
@@ -111,6 +112,8 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def _prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA synchronous = NORMAL")
+    # A long view (a snapshot being copied) lets the write-ahead log grow; this cuts it afterwards.
+    db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
     # As in MLflow's SQL store: LIKE minds the case, ILIKE is written with lower().
     db.execute("PRAGMA case_sensitive_like = true")
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 
 from mlflow_ledger.consumers import Ledger
 from mlflow_ledger.schemas import format_time
 
 __all__ = ["EventSize", "Part", "Stats", "stats"]
 
+_BLOCK_BYTES = 512  # what st_blocks counts in, whatever the file system's own blocks are
 _PARTS = ("log", "state", "snapshots", "blobs", "other")
 _ENTITIES = {
     "experiments": "SELECT count(*) FROM experiments WHERE lifecycle <> 'purged'",
@@ -25,7 +28,10 @@ _ENTITIES = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the folder: how many files, how many bytes, and whether it can be folded again."""
+    """A part of the folder: how many files, and whether it can be folded again.
+
+    ``size_bytes`` is what it takes on disk, folders included: a small file takes a whole block.
+    """
 
     name: str
     files: int
@@ -63,26 +69,25 @@ class Stats:
 
 
 def stats(ledger: Ledger) -> Stats:
-    """Measure a ledger; files that come or go meanwhile are counted or not."""
+    """Measure a ledger as ``du`` does; files that come or go meanwhile are counted or not."""
     types = [EventSize(*row) for row in ledger.log.sizes()]
     entities = ledger.query(
         lambda db: {name: int(db.execute(sql).fetchone()[0]) for name, sql in _ENTITIES.items()}
     )
     last = ledger.log.last_offset()
     times = [stored.append_ms for offset in (1, last) if (stored := ledger.log.at(offset))]
+    position = str(ledger.log.end())
+    # What SQLite keeps beside a file goes when the last one who uses it closes it.
+    ledger.close()
     found = {name: [0, 0] for name in _PARTS}
-    for path in _files(ledger.folder):
+    for path, status in _entries(ledger.folder):
         part = found[_part_of(path.relative_to(ledger.folder))]
-        try:
-            size_bytes = path.stat().st_size
-        except FileNotFoundError:
-            continue
-        part[0] += 1
-        part[1] += size_bytes
+        part[0] += not S_ISDIR(status.st_mode)
+        part[1] += status.st_blocks * _BLOCK_BYTES
     return Stats(
         folder=str(ledger.folder),
         ledger_id=ledger.ledger_id,
-        position=str(ledger.log.end()),
+        position=position,
         events=sum(size.count for size in types),
         first=format_time(times[0]) if times else None,
         last=format_time(times[-1]) if times else None,
@@ -95,15 +100,18 @@ def stats(ledger: Ledger) -> Stats:
     )
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            yield path
+def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The folder and everything in it; what goes away meanwhile is left out."""
+    for path in (folder, *folder.rglob("*")):
+        try:
+            yield path, path.lstat()
+        except FileNotFoundError:
+            continue
 
 
 def _part_of(path: Path) -> str:
     """The part that a file belongs to, from its path in the folder."""
-    top = path.parts[0]
+    top = path.parts[0] if path.parts else ""
     if top in ("blobs", "snapshots"):
         return top
     if top == "lock" or top.startswith("log.sqlite"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import shutil
 import subprocess
@@ -14,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from mlflow_ledger.bus import FileLock
 from mlflow_ledger.consumers import Analytics, Ledger
+from mlflow_ledger.consumers import clone as clone_module
+from mlflow_ledger.consumers.clone import Clone
 from mlflow_ledger.consumers.snapshots import Snapshot, Snapshots
 from mlflow_ledger.schemas import (
     DatasetInput,
@@ -36,6 +40,7 @@ from mlflow_ledger.schemas import (
     RunPurged,
     RunTagDeleted,
     metric_columns,
+    points,
 )
 
 from .histories import History
@@ -170,6 +175,54 @@ def test_incremental_from_a_snapshot_or_from_nothing_is_the_same(seed: int) -> N
 
         ledger.rebuild()
         assert looked_at(ledger) == live
+
+
+def test_what_is_held_at_once_does_not_grow_with_the_state(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows go to the columns in batches, from the whole state as well as from its changes."""
+    batches: list[int] = []
+    insert = Clone._insert
+
+    def counted(clone: Clone, name: str, batch: pa.Table) -> None:
+        batches.append(batch.num_rows)
+        insert(clone, name, batch)
+
+    monkeypatch.setattr(Clone, "_insert", counted)
+    monkeypatch.setattr(clone_module, "_ROW_BATCH", 5)
+    monkeypatch.setattr(clone_module, "_CHANGE_BATCH", 4)
+    monkeypatch.setattr(clone_module, "_HISTORY_BATCH_BYTES", 24 * 5)
+    events = [e for e in History(7).events(EVENTS) if not isinstance(e, LedgerCreated)]
+    analytics = Analytics(ledger)
+    say(ledger, *events[:100])
+    loaded = agreed(analytics)
+    assert loaded == looked_at(ledger)[0]
+    say(ledger, *events[100:])
+    followed = agreed(analytics), catalog(analytics)
+    assert followed == looked_at(ledger)
+    assert len(batches) > 40
+    largest = max(len(_points(event)) for event in events)
+    assert max(batches) <= max(5 + largest, len(followed[1]["audit"]))
+    analytics.close()
+
+
+def _points(event: Event) -> list[Point]:
+    return list(points(event.content)) if isinstance(event, RunDataLogged) else []
+
+
+def test_a_long_question_draws_nothing_into_the_output(ledger: Ledger, scratch: Path) -> None:
+    """DuckDB would, where it takes a process for an interactive one, such as `python -c`."""
+    say(ledger, *created("r"))
+    program = (
+        "import sys; from pathlib import Path; from mlflow_ledger.consumers import *\n"
+        "with Analytics(Ledger(Path(sys.argv[1]))).view() as view:\n"
+        "    print(view.columns.sql(\"SELECT current_setting('enable_progress_bar')\").fetchall())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, ledger.folder],
+        env={**os.environ, "TMPDIR": str(scratch)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "[(False,)]\n"
 
 
 def test_what_the_columns_hold(ledger: Ledger) -> None:
@@ -444,7 +497,9 @@ def test_only_one_publishes_and_nobody_waits(ledger: Ledger) -> None:
     (ledger.folder / "snapshots").mkdir()
     other = FileLock(ledger.folder / "snapshots" / "lock")
     with other:
+        before = len(os.listdir("/proc/self/fd"))
         assert analytics.publish() is None
+        assert len(os.listdir("/proc/self/fd")) == before  # nothing stays open, try after try
         assert snapshots(ledger) == []
     other.close()
     assert analytics.publish() is not None

@@ -233,6 +233,28 @@ def test_one_instance_for_a_folder_however_it_is_named(
             open_ledger(wrong)
 
 
+def test_a_long_view_leaves_no_large_write_ahead_log(ledger: Ledger) -> None:
+    say(ledger, created("r"))
+    with ledger.read() as db:
+        for number in range(60):
+            say(ledger, tagged("r", f"t{number}", "x" * 400_000))
+        path = Path(db.execute("PRAGMA database_list").fetchone()[2])
+        wal = path.with_name(f"{path.name}-wal")
+        assert wal.stat().st_size > 20 * 1024 * 1024  # nothing can go while somebody looks at it
+    for number in range(3):
+        say(ledger, tagged("r", f"after{number}"))
+    assert wal.stat().st_size <= 16 * 1024 * 1024
+
+
+@pytest.mark.parametrize("memory", ["", "lots", "1", "-1GB", "1GB; DROP"])
+def test_a_limit_that_makes_no_sense_is_refused(
+    memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_LEDGER_ANALYTICS_MEMORY", memory)
+    with pytest.raises(SettingsError, match="MLFLOW_LEDGER_ANALYTICS_MEMORY"):
+        Settings.read()
+
+
 def test_a_rebuild_tells_how_far_it_is_and_changes_nothing(ledger: Ledger) -> None:
     for number in range(20):
         say(ledger, created(f"r{number}"))

@@ -250,12 +250,26 @@ def test_stats_adds_up(story: Story, uri: str) -> None:
     }  # fmt: skip
     blobs = next(part for part in found["parts"] if part["name"] == "blobs")
     assert blobs["files"] == 4
-    assert blobs["size_bytes"] == sum(
-        p.stat().st_size for p in (folder / "blobs").rglob("*") if p.is_file()
-    )
+    assert blobs["size_bytes"] == on_disk(folder / "blobs")
     assert found["entities"]["runs"] == 2
     assert {t["type"]: t["count"] for t in found["types"]}["ModelVersionStageChanged"] == 4
     assert "can be folded again" in answer("stats", uri)
+
+
+def on_disk(folder: Path) -> int:
+    done = subprocess.run(
+        ["du", "-s", "--block-size=1", folder], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout.split()[0])
+
+
+def test_stats_explains_what_the_folder_takes_on_disk(copy: Ledger) -> None:
+    for number in range(300):
+        copy.blobs.put(f"small {number}".encode())  # each takes a block of the file system
+    uri = f"ledger://{copy.folder}"
+    assert document("stats", uri)["size_bytes"] == on_disk(copy.folder)
+    with copy.read():  # beside somebody who has it open, and with it SQLite's own files
+        assert document("stats", uri)["size_bytes"] == on_disk(copy.folder)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
