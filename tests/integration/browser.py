@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,8 +25,10 @@ BAD_STATUS = 400
 
 # The assistant's panel opens itself on the first visit, over a third of the page.
 NO_ASSISTANT = """
-    localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
-    localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
+    if (location.protocol === "http:") {
+        localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
+        localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
+    }
 """
 
 
@@ -55,9 +58,8 @@ class Visit:
             return
         self.page.mouse.move(0, 0)
         self.page.wait_for_timeout(1000)  # for what fades in: this is for people's eyes alone
-        path = Path(SHOTS) / f"{name}.png"
-        self.page.screenshot(path=path, animations="disabled")
-        Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
+        picture = Image.open(io.BytesIO(self.page.screenshot(animations="disabled")))
+        picture.convert("RGB").save(Path(SHOTS) / f"{name}.webp", quality=80, method=6)
 
     def _ours(self, address: str) -> str | None:
         """The path of an address; None where it is not the server's, as MLflow's videos are not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
-    RuleBasedStateMachine,
     consumes,
     initialize,
     multiple,
@@ -34,10 +34,35 @@ from mlflow.entities.webhook import WebhookStatus
 
 from . import look
 from . import machine_values as v
+from .machine_odd import OddCalls
+from .methods import FAMILIES, INHERITED, REGISTRY, TRACKING
 from .pair import Factory, Pair, Ref, Template, open_pair
 
+METHODS = (TRACKING | REGISTRY) - FAMILIES - INHERITED.keys() | {
+    "_hard_delete_experiment",
+    "_hard_delete_logged_model",
+    "_hard_delete_run",
+    "_search_datasets",
+}
+# Reads that find nothing where there is nothing.
+NEVER_REFUSED = {
+    "_search_datasets",
+    "filter_active_experiment_ids",
+    "get_experiment_by_name",
+    "get_max_step_for_metric",
+    "get_metric_history_bulk",
+    "get_metric_history_bulk_interval",
+    "get_metric_history_bulk_interval_from_steps",
+    "get_prompt",
+    "get_prompt_version",
+    "get_prompt_version_by_alias",
+    "list_webhooks_by_event",
+}
+OUTCOMES: Counter[tuple[str, bool]] = Counter()
+"""How often a method succeeded, and how often it was refused, in all histories."""
 
-class Machine(RuleBasedStateMachine):
+
+class Machine(OddCalls):
     """What a client could do to a store, compared call by call."""
 
     experiments: Bundle[Any] = Bundle("experiments")
@@ -63,6 +88,7 @@ class Machine(RuleBasedStateMachine):
             look.at_tracking(self.pair, **self.made)
             look.at_registry(self.pair)
         finally:
+            OUTCOMES.update(self.pair.outcomes)
             self.pair.close()
 
     # --- experiments
@@ -347,12 +373,6 @@ class Machine(RuleBasedStateMachine):
         self.pair.call("delete_registered_model_tag", name=name, key=key)
         self.pair.call("delete_model_version_tag", name=name, version=version, key=key)
 
-    @rule(target=registered, name=v.names, template=v.texts, key=v.keys)
-    def create_prompt(self, name: str, template: str, key: str) -> Any:
-        made = self.pair.call("create_prompt", name=name, tags={key: template})
-        self.pair.call("create_prompt_version", name=name, template=template)
-        return multiple() if made.error else name
-
     @rule(
         text=v.registered_filters,
         order=v.orders("name timestamp last_updated_timestamp"),
@@ -405,6 +425,7 @@ def test_random_histories(
         count += 1
         return Machine(open_pair(tmp_path / str(count), template, factory))
 
+    OUTCOMES.clear()
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -415,3 +436,6 @@ def test_random_histories(
             print_blob=True,
         ),
     )
+    assert {method for method in METHODS if not OUTCOMES[method, True]} == set(), "never succeeded"
+    refusing = METHODS - NEVER_REFUSED
+    assert {method for method in refusing if not OUTCOMES[method, False]} == set(), "never refused"

@@ -11,6 +11,13 @@ from PIL import Image, ImageDraw
 
 EPOCHS = 40
 BEGAN = 1_790_000_000_000
+MLMODEL = """\
+flavors:
+  python_function: {loader_module: cellar}
+signature:
+  inputs: '[{"name": "sugar", "type": "double"}, {"name": "acid", "type": "double"}]'
+  outputs: '[{"type": "double"}]'
+"""
 RATES = (0.3, 0.1, 0.03, 0.01)
 
 
@@ -43,6 +50,7 @@ def train(client, experiment_id, rate, depth, number):
     (folder / "notes.txt").write_text(f"{name}\nended at {curve[-1]:.4f}", "utf-8")
     (folder / "summary.json").write_text(json.dumps({"loss": round(curve[-1], 4)}), "utf-8")
     client.log_artifacts(run_id, str(folder), "report")
+    client.log_text(run_id, MLMODEL, "model/MLmodel")  # the page of a version reads it
     client.set_terminated(run_id, "FINISHED", began + 50_000)
     return run_id
 
@@ -50,7 +58,7 @@ def train(client, experiment_id, rate, depth, number):
 def register(client, run_ids):
     client.create_registered_model("vintage", description="Tells a good year from a bad one.")
     for run_id, words in zip(run_ids, ("The first try.", "Deeper, and slower."), strict=True):
-        source = f"{client.get_run(run_id).info.artifact_uri}/report"
+        source = f"{client.get_run(run_id).info.artifact_uri}/model"
         client.create_model_version("vintage", source, run_id, description=words)
     client.set_model_version_tag("vintage", "2", "validated", "yes")
     client.transition_model_version_stage("vintage", "1", "Archived")

@@ -1,0 +1,47 @@
+"""The methods of MLflow's stores that are compared, and those that are not, each with its reason."""
+
+from __future__ import annotations
+
+import inspect
+
+from mlflow.store.model_registry.abstract_store import AbstractStore as AbstractRegistry
+from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTracking
+
+from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
+from mlflow_ledger.producers.empty_families import EmptyFamilies
+from mlflow_ledger.producers.empty_traces import EmptyTraces
+from mlflow_ledger.producers.later import later_methods
+
+__all__ = ["FAMILIES", "INHERITED", "REGISTRY", "TRACKING"]
+
+# The families that a ledger does not hold have no histories: test_empty_families.py.
+FAMILIES = {name for kind in (EmptyFamilies, EmptyTraces) for name in vars(kind)}
+
+_QUEUE = "MLflow's queue in front of log_batch, which no store overrides"
+INHERITED = {
+    "end_async_logging": _QUEUE,
+    "flush_async_logging": _QUEUE,
+    "log_batch_async": _QUEUE,
+    "log_metric_async": _QUEUE,
+    "log_param_async": _QUEUE,
+    "set_tag_async": _QUEUE,
+    "shut_down_async_logging": _QUEUE,
+    "supports_trace_archival": "a property of a store, which no client asks for",
+    "supports_workspaces": "differs: docs/differences.md",
+    "resolve_trace_archival_config": "MLflow's constant answer about traces",
+    "close": "ours: lets go of files",
+    "test_webhook": "sends a request over the network",
+    "link_prompts_to_trace": "writes of a trace, and there are none",
+}
+
+
+def _public(kind: type) -> set[str]:
+    return {
+        name for name, _ in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")
+    }
+
+
+TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
+    later_methods(LedgerTrackingStore)
+)
+REGISTRY = _public(AbstractRegistry) | _public(LedgerRegistryStore)
