@@ -110,7 +110,6 @@ def read_a_run(visit: Visit) -> None:
     expect(chart).to_have_count(2)
     for number in range(2):
         wait_until(lambda n=number: curves(chart.nth(n)) == 1, 60, "a chart has its curve")
-    visit.shoot("ui-metrics")
 
 
 def open_artifacts(visit: Visit) -> None:
@@ -143,7 +142,6 @@ def compare_runs(visit: Visit, experiment_id: str) -> None:
         expect(page.locator(".js-plotly-plot").filter(visible=True).first).to_be_visible()
     for text in ("rate", "accuracy", "Show diff only"):
         expect(page.get_by_text(text, exact=True).first).to_be_attached()
-    visit.shoot("ui-compare")
 
 
 def look_at_charts(visit: Visit, experiment_id: str) -> None:

@@ -1,4 +1,4 @@
-"""The methods of MLflow's stores that are compared, and those that are not, each with its reason."""
+"""The methods of MLflow's stores that are compared; those that are not, each with its reason."""
 
 from __future__ import annotations
 
@@ -26,8 +26,6 @@ INHERITED = {
     "log_param_async": _QUEUE,
     "set_tag_async": _QUEUE,
     "shut_down_async_logging": _QUEUE,
-    "supports_trace_archival": "a property of a store, which no client asks for",
-    "supports_workspaces": "differs: docs/differences.md",
     "resolve_trace_archival_config": "MLflow's constant answer about traces",
     "close": "ours: lets go of files",
     "test_webhook": "sends a request over the network",
