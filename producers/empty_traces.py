@@ -104,7 +104,7 @@ class EmptyTraces(LedgerStore):
         end_time_ms: int | None = None,
         max_results: int = 1000,
         page_token: str | None = None,
-    ) -> PagedList[MetricDataPoint]:
+    ) -> PagedList[Any]:
         """A count of nothing is 0; any other aggregate of nothing, or a group of it, is none."""
         # It brings SQLAlchemy along, which no other part of this store needs.
         from mlflow.store.tracking.utils.sql_trace_metrics_utils import (

@@ -1,4 +1,4 @@
-"""Rules of the machine for prompts, links, and calls that name nothing or ask for too much."""
+"""Rules of the machine for prompts, links, webhooks, and calls that name nothing or too much."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule
 from mlflow.entities import ExperimentTag, LoggedModelTag, Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
+from mlflow.entities.webhook import WebhookStatus
 from mlflow.models import Model
 
 from . import machine_values as v
@@ -115,6 +116,7 @@ class OddCalls(RuleBasedStateMachine):
     experiments: Bundle[Any] = Bundle("experiments")
     registered: Bundle[Any] = Bundle("registered")
     prompts: Bundle[Any] = Bundle("prompts")
+    hooks: Bundle[Any] = Bundle("hooks")
 
     @initialize(target=prompts)
     def some_prompts(self) -> Any:
@@ -222,3 +224,22 @@ class OddCalls(RuleBasedStateMachine):
     def search_prompts(self, name: str, size: int, text: str) -> None:
         self.pair.pages("search_prompt_versions", size, name=name)
         self.pair.pages("search_prompts", size, filter_string=text)
+
+    # --- webhooks
+
+    @rule(target=hooks, name=v.names, events=v.events, secret=v.optional_texts)
+    def create_webhook(self, name: str, events: Any, secret: Any) -> Any:
+        args = {"url": "https://8.8.8.8/", "events": events, "secret": secret}
+        ref = self.pair.call("create_webhook", name=name, **args).ref
+        return multiple() if ref is None else ref
+
+    @rule(hook=hooks, name=v.names, status=st.sampled_from([None, *WebhookStatus]), events=v.events)
+    def update_webhook(self, hook: str, name: str, status: Any, events: Any) -> None:
+        args = {"name": name, "status": status, "events": events or None}
+        self.pair.call("update_webhook", webhook_id=hook, **args)
+
+    @rule(hook=hooks, events=v.events, size=v.sizes, delete=st.booleans())
+    def turn_webhook(self, hook: str, events: Any, size: int, delete: bool) -> None:
+        for event in events:
+            self.pair.pages("list_webhooks_by_event", size, event=event)
+        self.pair.call("delete_webhook" if delete else "get_webhook", webhook_id=hook)

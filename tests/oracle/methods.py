@@ -12,7 +12,7 @@ from mlflow_ledger.producers.empty_families import EmptyFamilies
 from mlflow_ledger.producers.empty_traces import EmptyTraces
 from mlflow_ledger.producers.later import later_methods
 
-__all__ = ["FAMILIES", "INHERITED", "REGISTRY", "TRACKING"]
+__all__ = ["FAMILIES", "INHERITED", "METHODS", "NEVER_REFUSED", "REGISTRY", "TRACKING"]
 
 # The families that a ledger does not hold have no histories: test_empty_families.py.
 FAMILIES = {name for kind in (EmptyFamilies, EmptyTraces) for name in vars(kind)}
@@ -43,3 +43,25 @@ TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
     later_methods(LedgerTrackingStore)
 )
 REGISTRY = _public(AbstractRegistry) | _public(LedgerRegistryStore)
+
+# What the machine calls: the private ones are those of `mlflow gc` and of the UI.
+METHODS = (TRACKING | REGISTRY) - FAMILIES - INHERITED.keys() | {
+    "_hard_delete_experiment",
+    "_hard_delete_logged_model",
+    "_hard_delete_run",
+    "_search_datasets",
+}
+# Reads that find nothing where there is nothing.
+NEVER_REFUSED = {
+    "_search_datasets",
+    "filter_active_experiment_ids",
+    "get_experiment_by_name",
+    "get_max_step_for_metric",
+    "get_metric_history_bulk",
+    "get_metric_history_bulk_interval",
+    "get_metric_history_bulk_interval_from_steps",
+    "get_prompt",
+    "get_prompt_version",
+    "get_prompt_version_by_alias",
+    "list_webhooks_by_event",
+}

@@ -30,34 +30,13 @@ from mlflow.entities import (
     RunTag,
 )
 from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
-from mlflow.entities.webhook import WebhookStatus
 
 from . import look
 from . import machine_values as v
 from .machine_odd import OddCalls
-from .methods import FAMILIES, INHERITED, REGISTRY, TRACKING
+from .methods import METHODS, NEVER_REFUSED
 from .pair import Factory, Pair, Ref, Template, open_pair
 
-METHODS = (TRACKING | REGISTRY) - FAMILIES - INHERITED.keys() | {
-    "_hard_delete_experiment",
-    "_hard_delete_logged_model",
-    "_hard_delete_run",
-    "_search_datasets",
-}
-# Reads that find nothing where there is nothing.
-NEVER_REFUSED = {
-    "_search_datasets",
-    "filter_active_experiment_ids",
-    "get_experiment_by_name",
-    "get_max_step_for_metric",
-    "get_metric_history_bulk",
-    "get_metric_history_bulk_interval",
-    "get_metric_history_bulk_interval_from_steps",
-    "get_prompt",
-    "get_prompt_version",
-    "get_prompt_version_by_alias",
-    "list_webhooks_by_event",
-}
 OUTCOMES: Counter[tuple[str, bool]] = Counter()
 """How often a method succeeded, and how often it was refused, in all histories."""
 
@@ -69,7 +48,6 @@ class Machine(OddCalls):
     runs: Bundle[Any] = Bundle("runs")
     models: Bundle[Any] = Bundle("models")
     registered: Bundle[Any] = Bundle("registered")
-    hooks: Bundle[Any] = Bundle("hooks")
 
     def __init__(self, pair: Pair) -> None:
         super().__init__()
@@ -137,9 +115,12 @@ class Machine(OddCalls):
     def rename_experiment(self, experiment: str, name: str) -> None:
         self.pair.call("rename_experiment", experiment_id=experiment, new_name=name)
 
-    @rule(experiment=experiments, method=st.sampled_from(["delete", "restore", "get"]))
+    @rule(
+        experiment=experiments,
+        method=st.sampled_from(["delete_experiment", "restore_experiment", "get_experiment"]),
+    )
     def turn_experiment(self, experiment: str, method: str) -> None:
-        self.pair.call(f"{method}_experiment", experiment_id=experiment)
+        self.pair.call(method, experiment_id=experiment)
 
     @rule(experiment=experiments, key=v.keys, value=v.values)
     def set_experiment_tag(self, experiment: str, key: str, value: str) -> None:
@@ -178,9 +159,9 @@ class Machine(OddCalls):
         args = {"user_id": user, "start_time": start, "tags": tags, "run_name": name}
         return self.add("runs", "create_run", experiment_id=experiment, **args)
 
-    @rule(run=runs, method=st.sampled_from(["delete", "restore", "get"]))
+    @rule(run=runs, method=st.sampled_from(["delete_run", "restore_run", "get_run"]))
     def turn_run(self, run: str, method: str) -> None:
-        self.pair.call(f"{method}_run", run_id=run)
+        self.pair.call(method, run_id=run)
 
     @rule(run=runs, key=v.keys)
     def delete_tag(self, run: str, key: str) -> None:
@@ -281,9 +262,9 @@ class Machine(OddCalls):
     def delete_logged_model_tag(self, model: str, key: str) -> None:
         self.pair.call("delete_logged_model_tag", model_id=model, key=key)
 
-    @rule(model=models, method=st.sampled_from(["get", "delete"]))
+    @rule(model=models, method=st.sampled_from(["get_logged_model", "delete_logged_model"]))
     def turn_logged_model(self, model: str, method: str) -> None:
-        self.pair.call(f"{method}_logged_model", model_id=model)
+        self.pair.call(method, model_id=model)
 
     @rule(
         some=st.lists(experiments, max_size=3),
@@ -390,25 +371,6 @@ class Machine(OddCalls):
     def search_model_versions(self, text: str, order: Any, size: int) -> None:
         self.pair.pages("search_model_versions", size, filter_string=text, order_by=order)
 
-    # --- webhooks
-
-    @rule(target=hooks, name=v.names, events=v.events, secret=v.optional_texts)
-    def create_webhook(self, name: str, events: Any, secret: Any) -> Any:
-        args = {"url": "https://8.8.8.8/", "events": events, "secret": secret}
-        ref = self.pair.call("create_webhook", name=name, **args).ref
-        return multiple() if ref is None else ref
-
-    @rule(hook=hooks, name=v.names, status=st.sampled_from([None, *WebhookStatus]), events=v.events)
-    def update_webhook(self, hook: str, name: str, status: Any, events: Any) -> None:
-        args = {"name": name, "status": status, "events": events or None}
-        self.pair.call("update_webhook", webhook_id=hook, **args)
-
-    @rule(hook=hooks, events=v.events, size=v.sizes, delete=st.booleans())
-    def turn_webhook(self, hook: str, events: Any, size: int, delete: bool) -> None:
-        for event in events:
-            self.pair.pages("list_webhooks_by_event", size, event=event)
-        self.pair.call("delete_webhook" if delete else "get_webhook", webhook_id=hook)
-
 
 @pytest.mark.timeout(7200)  # the long profile outlives the suite's limit
 def test_random_histories(
@@ -417,7 +379,7 @@ def test_random_histories(
     factory: Factory,
     pytestconfig: pytest.Config,
 ) -> None:
-    """About a minute; `--hypothesis-profile=long` for half an hour."""
+    """A minute or two; `--hypothesis-profile=long` for an hour."""
     long = pytestconfig.getoption("--hypothesis-profile", default=None) == "long"
     count = 0
 
@@ -437,8 +399,6 @@ def test_random_histories(
             print_blob=True,
         ),
     )
-    called = {method for method, _ in OUTCOMES}
-    assert METHODS - called == set(), "never called"
     if long:  # in fewer histories a rare one may be missing
         assert {method for method in METHODS if not OUTCOMES[method, True]} == set()
         assert {m for m in METHODS - NEVER_REFUSED if not OUTCOMES[m, False]} == set()
