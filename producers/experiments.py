@@ -111,7 +111,7 @@ class Experiments(LedgerStore):
 
     def filter_active_experiment_ids(self, experiment_ids: list[str]) -> list[str]:
         """Those of some experiments that are there and active."""
-        numbers = sorted({_number(given) for given in experiment_ids})
+        numbers = sorted({experiment_no(given) for given in experiment_ids})
         rows = self._ask(lambda db: [experiment_row(db, number) for number in numbers])
         return [
             str(row.experiment_id) for row in rows if row and row.lifecycle == LifecycleStage.ACTIVE
