@@ -109,6 +109,14 @@ class Experiments(LedgerStore):
         row = self._ask(lambda db: experiment_by_name(db, experiment_name))
         return experiment_entity(row) if row else None
 
+    def filter_active_experiment_ids(self, experiment_ids: list[str]) -> list[str]:
+        """Those of some experiments that are there and active."""
+        numbers = sorted({experiment_no(given) for given in experiment_ids})
+        rows = self._ask(lambda db: [experiment_row(db, number) for number in numbers])
+        return [
+            str(row.experiment_id) for row in rows if row and row.lifecycle == LifecycleStage.ACTIVE
+        ]
+
     def rename_experiment(self, experiment_id: str, new_name: str) -> None:
         """Give an active experiment another name."""
         _validate_experiment_name(new_name)

@@ -7,7 +7,8 @@ import os
 from mlflow.store.tracking.abstract_store import AbstractStore
 
 from .edge import mlflow_errors
-from .experiments import Experiments
+from .empty_families import EmptyFamilies
+from .empty_traces import EmptyTraces
 from .inputs import RunInputsLogging
 from .later import later_families
 from .logged_models import LoggedModels
@@ -23,7 +24,8 @@ _SERVER_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 @mlflow_errors
 @later_families
 class LedgerTrackingStore(
-    Experiments,
+    EmptyFamilies,
+    EmptyTraces,
     Runs,
     RunDataLogging,
     MetricHistories,

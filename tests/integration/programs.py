@@ -134,7 +134,7 @@ class Server:
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body of a page."""
-        return _answer(urllib.request.Request(self.url + path))
+        return answer(urllib.request.Request(self.url + path))
 
     def post(self, path: str, body: Any) -> tuple[int, Any]:
         """Status and document that answer a document."""
@@ -143,7 +143,7 @@ class Server:
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        status, data = _answer(request)
+        status, data = answer(request)
         return status, json.loads(data)
 
     def stop(self, how: int = signal.SIGTERM) -> None:
@@ -180,7 +180,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _answer(request: urllib.request.Request) -> tuple[int, bytes]:
+def answer(request: urllib.request.Request) -> tuple[int, bytes]:
     try:
         with urllib.request.urlopen(request, timeout=60) as response:
             return response.status, response.read()

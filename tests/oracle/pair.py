@@ -12,6 +12,7 @@ import re
 import time
 import uuid
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -71,6 +72,7 @@ class Pair:
     def __init__(self, oracle: Stores, other: Stores, opened: int, seed: int = 0) -> None:
         self.sides = (Side(0, *oracle), Side(1, *other))
         self.seed, self.count = seed, 0
+        self.outcomes: Counter[tuple[str, bool]] = Counter()  # method, whether it succeeded
         self.known: dict[str, str] = {}  # the other store's ids by the oracle's, where they differ
         self.leftovers: set[str] = set()  # methods whose answers in MLflow hold what was purged
         for side in self.sides:
@@ -111,6 +113,7 @@ class Pair:
         self.count += 1
         outcomes = [self._one(side, method, kwargs) for side in self.sides]
         (value, error), (other, other_error) = outcomes
+        self.outcomes[method, error is None] += 1
         if isinstance(error, TypeError | AttributeError) and _MISUSE.search(str(error)):
             raise TypeError(f"{method} is not called like this: {error}") from error
         answer = Answer(method, kwargs, value, other)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from mlflow.entities import ExperimentTag, Metric, Param, RunTag
+from mlflow.utils.search_utils import SearchUtils
 
 from .pair import Answer, Factory, Pair
 from .stores import make_ledger
@@ -137,3 +138,17 @@ def test_a_batch_with_a_metric_that_a_model_has(pair: Pair, taken: dict[str, Any
     assert codes == ["BAD_REQUEST", "BAD_REQUEST"]
     answer, _ = both(pair, "get_run", run_id=run)
     assert ["new" in found.data.metrics for found in (answer.value, answer.other)] == [True, False]
+
+
+def test_a_token_that_no_answer_had(pair: Pair) -> None:
+    pair.make("create_experiment", name="second")
+    pair.make("create_experiment", name="third")
+    answer = pair.compare(
+        "search_experiments", max_results=2, page_token=SearchUtils.create_page_token(-1)
+    )
+    assert [len(found) for found in (answer.value, answer.other)] == [2, 2]
+    offsets = [
+        SearchUtils.parse_start_offset_from_page_token(found.token)
+        for found in (answer.value, answer.other)
+    ]
+    assert offsets == [1, 2]  # MLflow's next page has the second experiment once more

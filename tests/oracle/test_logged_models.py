@@ -13,8 +13,10 @@ from mlflow.entities import (
     LoggedModelStatus,
     LoggedModelTag,
     Metric,
+    RunTag,
     ViewType,
 )
+from mlflow.models import Model
 
 from . import look
 from .pair import Pair, Ref, Text
@@ -320,3 +322,19 @@ def test_odd_searches(several: tuple[Pair, list[str]]) -> None:
     pair.ok("delete_experiment", experiment_id=ids[0])
     pair.call("search_logged_models", experiment_ids=ids)
     pair.call("search_runs", experiment_ids=ids, filter_string="", run_view_type=ViewType.ALL)
+
+
+def test_models_in_a_tag_of_their_run(pair: Pair) -> None:
+    """MLflow 2's way, which its older clients still go."""
+    run = new_run(pair)
+    for path in ("model", "é", ""):
+        model = Model(artifact_path=path, run_id=run, utc_time_created="then", model_uuid=path)
+        pair.ok("record_logged_model", run_id=run, mlflow_model=model)
+        pair.ok("get_run", run_id=run)
+    pair.call("record_logged_model", run_id=run, mlflow_model="no model")
+    pair.call("record_logged_model", run_id="f" * 32, mlflow_model=model)
+    pair.ok("set_tag", run_id=run, tag=RunTag("mlflow.log-model.history", "[]"))
+    pair.ok("record_logged_model", run_id=run, mlflow_model=model)
+    pair.ok("get_run", run_id=run)
+    pair.ok("delete_run", run_id=run)
+    pair.call("record_logged_model", run_id=run, mlflow_model=model)

@@ -1,0 +1,67 @@
+"""The methods of MLflow's stores that are compared; those that are not, each with its reason."""
+
+from __future__ import annotations
+
+import inspect
+
+from mlflow.store.model_registry.abstract_store import AbstractStore as AbstractRegistry
+from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTracking
+
+from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
+from mlflow_ledger.producers.empty_families import EmptyFamilies
+from mlflow_ledger.producers.empty_traces import EmptyTraces
+from mlflow_ledger.producers.later import later_methods
+
+__all__ = ["FAMILIES", "INHERITED", "METHODS", "NEVER_REFUSED", "REGISTRY", "TRACKING"]
+
+# The families that a ledger does not hold have no histories: test_empty_families.py.
+FAMILIES = {name for kind in (EmptyFamilies, EmptyTraces) for name in vars(kind)}
+
+_QUEUE = "MLflow's queue in front of log_batch, which no store overrides"
+INHERITED = {
+    "end_async_logging": _QUEUE,
+    "flush_async_logging": _QUEUE,
+    "log_batch_async": _QUEUE,
+    "log_metric_async": _QUEUE,
+    "log_param_async": _QUEUE,
+    "set_tag_async": _QUEUE,
+    "shut_down_async_logging": _QUEUE,
+    "resolve_trace_archival_config": "MLflow's constant answer about traces",
+    "close": "ours: lets go of files",
+    "test_webhook": "sends a request over the network",
+    "link_prompts_to_trace": "writes of a trace, and there are none",
+}
+
+
+def _public(kind: type) -> set[str]:
+    return {
+        name for name, _ in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")
+    }
+
+
+TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
+    later_methods(LedgerTrackingStore)
+)
+REGISTRY = _public(AbstractRegistry) | _public(LedgerRegistryStore)
+
+# What the machine calls: the private ones are those of `mlflow gc` and of the UI.
+METHODS = (TRACKING | REGISTRY) - FAMILIES - INHERITED.keys() | {
+    "_hard_delete_experiment",
+    "_hard_delete_logged_model",
+    "_hard_delete_run",
+    "_search_datasets",
+}
+# Reads that find nothing where there is nothing.
+NEVER_REFUSED = {
+    "_search_datasets",
+    "filter_active_experiment_ids",
+    "get_experiment_by_name",
+    "get_max_step_for_metric",
+    "get_metric_history_bulk",
+    "get_metric_history_bulk_interval",
+    "get_metric_history_bulk_interval_from_steps",
+    "get_prompt",
+    "get_prompt_version",
+    "get_prompt_version_by_alias",
+    "list_webhooks_by_event",
+}

@@ -1,0 +1,169 @@
+"""Reads of the families that a ledger cannot hold yet: as MLflow answers where there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mlflow.entities.trace_metrics import AggregationType, MetricAggregation, MetricViewType
+
+from mlflow_ledger.producers import LedgerTrackingStore
+from mlflow_ledger.producers.empty_families import EmptyFamilies
+from mlflow_ledger.producers.empty_traces import EmptyTraces
+
+from .pair import Pair
+from .test_core import INVALID, MISSING, new_run
+
+COUNT, MEAN = (MetricAggregation(kind) for kind in (AggregationType.COUNT, AggregationType.AVG))
+TRACES = {"experiment_ids": ["0"], "view_type": MetricViewType.TRACES}
+CORRELATED = {"filter_string1": "tags.a = 'b'", "filter_string2": "trace.status = 'OK'"}
+SESSIONS = {"min_last_trace_timestamp_ms": 0, "max_last_trace_timestamp_ms": 9}
+
+NOTHING: list[tuple[str, dict[str, Any]]] = [
+    ("batch_get_trace_infos", {"trace_ids": ["t"]}),
+    ("batch_get_traces", {"trace_ids": ["t"]}),
+    ("calculate_trace_filter_correlation", {"experiment_ids": ["0"], **CORRELATED}),
+    ("filter_active_experiment_ids", {"experiment_ids": ["0", "77", "0"]}),
+    ("filter_active_experiment_ids", {"experiment_ids": []}),
+    ("find_completed_sessions", {"experiment_id": "0", **SESSIONS}),
+    ("find_completed_sessions", {"experiment_id": "77", **SESSIONS}),
+    ("get_active_online_scorers", {}),
+    ("get_dataset_experiment_ids", {"dataset_id": "d"}),
+    ("get_online_scoring_configs", {"scorer_ids": ["s"]}),
+    ("list_budget_policies", {}),
+    ("list_endpoint_bindings", {"endpoint_id": "e"}),
+    ("list_gateway_endpoints", {"provider": "p"}),
+    ("list_gateway_guardrails", {"max_results": 3}),
+    ("list_gateway_model_definitions", {"secret_id": "s"}),
+    ("list_review_queues", {"experiment_id": "0", "user": "u", "max_results": 3}),
+    ("list_scorers", {"experiment_id": "0"}),
+    ("list_scorers_across_experiments", {"experiment_ids": ["0", "77"]}),
+    ("list_secret_infos", {"provider": "p"}),
+    ("query_trace_metrics", {**TRACES, "metric_name": "trace_count", "aggregations": [COUNT]}),
+    ("query_trace_metrics", {**TRACES, "metric_name": "latency", "aggregations": [MEAN]}),
+    (
+        "query_trace_metrics",
+        {**TRACES, "metric_name": "trace_count", "aggregations": [COUNT]}
+        | {"time_interval_seconds": 60, "start_time_ms": 0, "end_time_ms": 9**9},
+    ),
+    (
+        "query_trace_metrics",
+        {**TRACES, "metric_name": "trace_count", "aggregations": [COUNT]}
+        | {"dimensions": ["trace_status"], "filters": ["trace.status = 'OK'"]},
+    ),
+    ("search_datasets", {"experiment_ids": ["0"], "filter_string": "name = 'x'"}),
+    ("search_datasets", {"order_by": ["name DESC"]}),
+    ("search_issues", {"experiment_id": "0", "filter_string": "status = 'open'"}),
+    ("search_mcp_access_endpoints", {"server_name": "s"}),
+    ("search_mcp_server_versions", {"name": "s"}),
+    ("search_mcp_servers", {}),
+    ("search_traces", {"locations": ["0"], "filter_string": "tags.a = 'b'"}),
+    ("search_traces", {"experiment_ids": ["77"], "order_by": ["timestamp_ms DESC"]}),
+    ("sum_gateway_trace_cost", {"start_time_ms": 0, "end_time_ms": 9}),
+]
+
+ABSENT: list[tuple[str, dict[str, Any]]] = [
+    ("get_assessment", {"trace_id": "t", "assessment_id": "a"}),
+    ("get_budget_policy", {"budget_policy_id": "b"}),
+    ("get_dataset", {"dataset_id": "d"}),
+    ("get_gateway_endpoint", {"endpoint_id": "e"}),
+    ("get_gateway_endpoint", {"name": "it's"}),
+    ("get_gateway_guardrail", {"guardrail_id": "g"}),
+    ("get_gateway_model_definition", {"name": "m"}),
+    ("get_issue", {"issue_id": "i"}),
+    ("get_label_schema", {"schema_id": "s"}),
+    ("get_latest_mcp_server_version", {"name": "n"}),
+    ("get_mcp_access_endpoint", {"server_name": "s", "endpoint_id": "e"}),
+    ("get_mcp_server", {"name": "n"}),
+    ("get_mcp_server_version", {"name": "n", "version": "1"}),
+    ("get_mcp_server_version_by_alias", {"name": "n", "alias": "a"}),
+    ("get_mcp_server_version_by_alias", {"name": "n", "alias": "latest"}),
+    ("get_review_queue", {"queue_id": "q"}),
+    ("get_review_queue_by_name", {"experiment_id": "0", "name": "n"}),
+    ("get_review_queue_by_name", {"experiment_id": "77", "name": "n"}),
+    ("get_scorer", {"experiment_id": "0", "name": "n", "version": 3}),
+    ("get_scorer", {"experiment_id": "77", "name": "n"}),
+    ("get_secret_info", {"secret_id": "s"}),
+    ("get_trace", {"trace_id": "t"}),
+    ("get_trace_info", {"trace_id": "t"}),
+    ("list_endpoint_guardrail_configs", {"endpoint_id": "e"}),
+    ("list_review_queue_items", {"queue_id": "q"}),
+    ("list_review_queues", {"experiment_id": "77"}),
+    ("list_scorer_versions", {"experiment_id": "0", "name": "n"}),
+    ("list_scorers", {"experiment_id": "77"}),
+]
+
+SENSELESS: list[tuple[str, dict[str, Any]]] = [
+    ("calculate_trace_filter_correlation", {"experiment_ids": ["0"], **CORRELATED}
+        | {"filter_string1": "nonsense"}),
+    ("find_completed_sessions", {"experiment_id": "x", **SESSIONS}),
+    ("get_gateway_endpoint", {}),
+    ("get_secret_info", {"secret_id": "s", "secret_name": "n"}),
+    ("list_gateway_guardrails", {"max_results": 0}),
+    ("list_budget_policies", {"max_results": None}),
+    ("list_review_queues", {"experiment_id": "0", "max_results": -1}),
+    ("list_scorers", {"experiment_id": "x"}),
+    ("query_trace_metrics", {**TRACES, "metric_name": "what", "aggregations": [COUNT]}),
+    ("query_trace_metrics", {**TRACES, "metric_name": "trace_count", "aggregations": [MEAN]}),
+    (
+        "query_trace_metrics",
+        {**TRACES, "metric_name": "trace_count", "aggregations": [COUNT]}
+        | {"time_interval_seconds": 60},
+    ),
+    (
+        "query_trace_metrics",
+        {**TRACES, "metric_name": "trace_count", "aggregations": [COUNT], "filters": ["no"]},
+    ),
+    ("search_datasets", {"max_results": 0}),
+    ("search_datasets", {"filter_string": "nonsense"}),
+    ("search_datasets", {"order_by": ["nonsense"]}),
+    ("search_issues", {"max_results": 0}),
+    ("search_issues", {"filter_string": "nonsense"}),
+    ("search_mcp_servers", {"max_results": 0}),
+    ("search_mcp_servers", {"filter_string": "nonsense"}),
+    ("search_mcp_server_versions", {"name": "n", "filter_string": "nonsense"}),
+    ("search_mcp_access_endpoints", {"filter_string": "nonsense"}),
+    ("search_traces", {"locations": ["0"], "experiment_ids": ["0"]}),
+    ("search_traces", {"locations": ["a.b"]}),
+    ("search_traces", {"locations": ["0"], "max_results": 50_001}),
+    ("search_traces", {"locations": ["0"], "filter_string": "nonsense"}),
+    ("search_traces", {"locations": ["0"], "order_by": ["nonsense"]}),
+]  # fmt: skip
+
+
+def _name(given: Any) -> str | None:
+    return given if isinstance(given, str) else None
+
+
+@pytest.mark.parametrize(("method", "kwargs"), NOTHING, ids=_name)
+def test_where_there_is_nothing(pair: Pair, method: str, kwargs: dict[str, Any]) -> None:
+    new_run(pair)
+    pair.ok(method, **kwargs)
+
+
+@pytest.mark.parametrize(("method", "kwargs"), ABSENT, ids=_name)
+def test_what_is_not_there(pair: Pair, method: str, kwargs: dict[str, Any]) -> None:
+    pair.fails(MISSING, method, **kwargs)
+
+
+@pytest.mark.parametrize(("method", "kwargs"), SENSELESS, ids=_name)
+def test_questions_without_sense(pair: Pair, method: str, kwargs: dict[str, Any]) -> None:
+    pair.fails(INVALID, method, **kwargs)
+
+
+def test_traces_of_what_is_no_experiment(pair: Pair) -> None:
+    pair.fails("INTERNAL_ERROR", "search_traces", locations=["x"])
+
+
+def test_a_deleted_experiment(pair: Pair) -> None:
+    experiment = pair.make("create_experiment", name="e")
+    pair.ok("delete_experiment", experiment_id=experiment)
+    pair.fails(INVALID, "list_scorers", experiment_id=experiment)
+    pair.fails(MISSING, "list_review_queues", experiment_id=experiment)
+    pair.ok("filter_active_experiment_ids", experiment_ids=[experiment, "0"])
+
+
+def test_every_read_is_compared() -> None:
+    kept = {name for kind in (EmptyFamilies, EmptyTraces) for name in vars(kind) if name[0] != "_"}
+    assert kept <= {method for method, _ in NOTHING + ABSENT}
+    assert all(hasattr(LedgerTrackingStore, name) for name in kept)
