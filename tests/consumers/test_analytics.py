@@ -497,9 +497,11 @@ def test_only_one_publishes_and_nobody_waits(ledger: Ledger) -> None:
     (ledger.folder / "snapshots").mkdir()
     other = FileLock(ledger.folder / "snapshots" / "lock")
     with other:
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(list(Path("/proc/self/fd").iterdir()))
         assert analytics.publish() is None
-        assert len(os.listdir("/proc/self/fd")) == before  # nothing stays open, try after try
+        assert (
+            len(list(Path("/proc/self/fd").iterdir())) == before
+        )  # nothing stays open, try after try
         assert snapshots(ledger) == []
     other.close()
     assert analytics.publish() is not None
