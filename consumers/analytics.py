@@ -33,10 +33,11 @@ _SNAPSHOT_PART = 10
 class View:
     """One consistent cut: analytics and keyed state at the same event."""
 
-    def __init__(self, columns: duckdb.DuckDBPyConnection, keyed: sqlite3.Connection) -> None:
+    def __init__(self, clone: Clone, keyed: sqlite3.Connection) -> None:
         """Both connections are for use inside :meth:`Analytics.view` only."""
-        self.columns = columns
+        self.columns = clone.db
         self.keyed = keyed
+        self.windows = clone.windows
 
 
 class Analytics:
@@ -67,7 +68,7 @@ class Analytics:
                 if catalog:
                     clone.refresh_catalog(keyed)
                     clone.refresh_audit(self._ledger)
-                yield View(clone.db, keyed)
+                yield View(clone, keyed)
             except duckdb.Error as error:
                 if _is_damage(error):
                     self._distrust(clone)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["RunSearch", "find_runs"]
 
 RUN_NAME_TAG = "mlflow.runName"
+_WINDOW = 2000
+_MOST_WINDOWS = 16
 _TABLES = {"metric": "metrics", "parameter": "params", "tag": "tags"}
 _ATTRIBUTES = {
     "run_id": "r.run_id", "run_name": "r.name", "user_id": "r.user_id", "status": "r.status",
@@ -56,10 +58,31 @@ def find_runs(view: View, search: RunSearch) -> list[int]:
         sql.add(" AND ")
         sql += _condition(condition)
     sql.add(f" ORDER BY {', '.join(orders)}")
-    if search.limit is not None:
-        sql.add(" LIMIT ?", search.limit)
-    sql.add(" OFFSET ?", search.offset)
-    return [row[0] for row in view.columns.execute(sql.text, sql.values).fetchall()]
+    return _page(view, sql, search.limit, search.offset)
+
+
+def _page(view: View, sql: Sql, limit: int | None, offset: int) -> list[int]:
+    """One page of the answer; pages behind the first come from a window that holds several.
+
+    Analytics forgets its windows with the first change, so they never show an older state.
+    """
+    question = (sql.text, *sql.values)
+    if limit is None or offset == 0:
+        return _part(view, sql, limit, offset)
+    start, numbers = view.windows.get(question, (0, []))
+    if not start <= offset <= offset + limit <= start + len(numbers):
+        start, numbers = offset, _part(view, sql, max(limit, _WINDOW), offset)
+        if len(view.windows) >= _MOST_WINDOWS:
+            view.windows.clear()
+        view.windows[question] = (start, numbers)
+    return numbers[offset - start : offset - start + limit]
+
+
+def _part(view: View, sql: Sql, limit: int | None, offset: int) -> list[int]:
+    text, values = f"{sql.text} OFFSET ?", [*sql.values, offset]
+    if limit is not None:
+        text, values = f"{text} LIMIT ?", [*values, limit]
+    return [row[0] for row in view.columns.execute(text, values).fetchall()]
 
 
 def _experiments(keyed: sqlite3.Connection, wanted: Sequence[int]) -> list[tuple[int, int, str]]:
