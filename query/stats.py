@@ -1,8 +1,8 @@
-"""What takes how much of a ledger's folder."""
+"""What takes how much of a ledger's folder, as ``du`` counts: blocks, folders included."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from mlflow_ledger.schemas import format_time
 
 __all__ = ["EventSize", "Part", "Stats", "stats"]
 
+_BLOCK_BYTES = 512  # of which st_blocks counts, whatever the file system's own are
 _PARTS = ("log", "state", "snapshots", "blobs", "other")
 _ENTITIES = {
     "experiments": "SELECT count(*) FROM experiments WHERE lifecycle <> 'purged'",
@@ -25,7 +26,10 @@ _ENTITIES = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the folder: how many files, how many bytes, and whether it can be folded again."""
+    """A part of the folder: how many files, what they and their folders take on disk.
+
+    ``disposable`` says whether it can be folded again.
+    """
 
     name: str
     files: int
@@ -64,21 +68,13 @@ class Stats:
 
 def stats(ledger: Ledger) -> Stats:
     """Measure a ledger; files that come or go meanwhile are counted or not."""
+    parts = _parts(ledger.folder)  # first: looking into the log makes files that go at the end
     types = [EventSize(*row) for row in ledger.log.sizes()]
     entities = ledger.query(
         lambda db: {name: int(db.execute(sql).fetchone()[0]) for name, sql in _ENTITIES.items()}
     )
     last = ledger.log.last_offset()
     times = [stored.append_ms for offset in (1, last) if (stored := ledger.log.at(offset))]
-    found = {name: [0, 0] for name in _PARTS}
-    for path in _files(ledger.folder):
-        part = found[_part_of(path.relative_to(ledger.folder))]
-        try:
-            size_bytes = path.stat().st_size
-        except FileNotFoundError:
-            continue
-        part[0] += 1
-        part[1] += size_bytes
     return Stats(
         folder=str(ledger.folder),
         ledger_id=ledger.ledger_id,
@@ -86,26 +82,36 @@ def stats(ledger: Ledger) -> Stats:
         events=sum(size.count for size in types),
         first=format_time(times[0]) if times else None,
         last=format_time(times[-1]) if times else None,
-        parts=[
-            Part(name, files, size_bytes, name in ("state", "snapshots"))
-            for name, (files, size_bytes) in found.items()
-        ],
+        parts=parts,
         types=sorted(types, key=lambda size: (-size.size_bytes, size.type)),
         entities=entities,
     )
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            yield path
+def _parts(folder: Path) -> list[Part]:
+    found = {name: [0, 0] for name in _PARTS}
+    seen = set()
+    for path in (folder, *folder.rglob("*")):
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            continue
+        part = found[_part_of(path.relative_to(folder))]
+        part[0] += not stat.S_ISDIR(status.st_mode)
+        if (status.st_dev, status.st_ino) not in seen:  # two names of one file take its room once
+            seen.add((status.st_dev, status.st_ino))
+            part[1] += status.st_blocks * _BLOCK_BYTES
+    return [
+        Part(name, files, size_bytes, name in ("state", "snapshots"))
+        for name, (files, size_bytes) in found.items()
+    ]
 
 
 def _part_of(path: Path) -> str:
     """The part that a file belongs to, from its path in the folder."""
-    top = path.parts[0]
+    top = next(iter(path.parts), "")
     if top in ("blobs", "snapshots"):
         return top
     if top == "lock" or top.startswith("log.sqlite"):
         return "log"
-    return "state" if top.startswith(("state-", "CURRENT")) else "other"
+    return "state" if top.startswith(("state", "CURRENT")) else "other"

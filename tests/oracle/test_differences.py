@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 import pytest
-from mlflow.entities import ExperimentTag, Metric, Param, RunTag
+from mlflow.entities import ExperimentTag, LoggedModelTag, Metric, Param, RunTag
 
 from .pair import Answer, Factory, Pair
 from .stores import make_ledger
@@ -137,3 +137,11 @@ def test_a_batch_with_a_metric_that_a_model_has(pair: Pair, taken: dict[str, Any
     assert codes == ["BAD_REQUEST", "BAD_REQUEST"]
     answer, _ = both(pair, "get_run", run_id=run)
     assert ["new" in found.data.metrics for found in (answer.value, answer.other)] == [True, False]
+
+
+def test_a_logged_models_tag_has_a_limit(pair: Pair) -> None:
+    model = pair.make("create_logged_model", experiment_id="0", name="m")
+    tags = [LoggedModelTag("t", "x" * 600_000)]
+    answer, codes = both(pair, "set_logged_model_tags", model_id=model, tags=tags)
+    assert codes == [None, INVALID]
+    assert "at most 524288" in str(answer.mismatches)

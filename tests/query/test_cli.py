@@ -251,7 +251,7 @@ def test_stats_adds_up(story: Story, uri: str) -> None:
     blobs = next(part for part in found["parts"] if part["name"] == "blobs")
     assert blobs["files"] == 4
     assert blobs["size_bytes"] == sum(
-        p.stat().st_size for p in (folder / "blobs").rglob("*") if p.is_file()
+        p.stat().st_blocks * 512 for p in (folder / "blobs", *(folder / "blobs").rglob("*"))
     )
     assert found["entities"]["runs"] == 2
     assert {t["type"]: t["count"] for t in found["types"]}["ModelVersionStageChanged"] == 4
@@ -332,4 +332,8 @@ def test_collect_plans_first_and_does_it_when_told(copy: Ledger) -> None:
     assert blob in document("collect", uri)["waiting"]
     assert blob in document("collect", uri, "--yes", "--grace-days", "0")["removed"]
     assert copy.blobs.size_bytes(digest) is None
+    other, size_bytes = copy.blobs.put(b"neither does anything name this")
+    done = document("collect", uri, "--yes", "--grace-days", "0")
+    assert done["condemned"] == done["removed"] == [{"digest": other, "size_bytes": size_bytes}]
+    assert copy.blobs.size_bytes(other) is None
     assert "nothing was done" in answer("collect", uri)
