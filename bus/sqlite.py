@@ -444,15 +444,17 @@ class Appending:
     ) -> None:
         """Commit, or after an error roll back."""
         connection = self._log.connection()
+        committed = False
         try:
             if error is None:
                 with self._log.failures:
                     connection.execute("COMMIT")
+                committed = True
         finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            if error is not None:
+            if not committed:  # a commit can fail too: the disk is full
                 self._log.forget_numbers()
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     def since(self, offset: int, limit: int) -> list[tuple[str, str]]:
         """Type and subject of what stands behind ``offset``, at most ``limit`` of them."""
