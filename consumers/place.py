@@ -36,12 +36,16 @@ class Place:
         """
         if self._checked:
             return
-        if self._folder.is_file():
-            raise SettingsError(_is_file(self._folder))
-        if self._settings.network_folder == "refuse":
-            check_local(self._folder)
-        if self._folder.is_dir():
-            self._hold()
+        try:
+            if self._folder.is_file():
+                raise SettingsError(_is_file(self._folder))
+            if self._settings.network_folder == "refuse":
+                check_local(self._folder)
+            if self._folder.is_dir():
+                self._hold()
+        except OSError as error:
+            msg = f"cannot use the ledger's folder {self._folder}: {error.strerror}"
+            raise LogUnavailable(msg) from error
         self._checked = True
 
     def make(self) -> None:
@@ -61,10 +65,10 @@ class Place:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 share(self._folder)
             self._hold()
+            self._check_no_file_store()
         except OSError as error:
-            msg = f"cannot make the ledger's folder {self._folder}: {error.strerror}"
+            msg = f"cannot make or use the ledger's folder {self._folder}: {error.strerror}"
             raise LogUnavailable(msg) from error
-        self._check_no_file_store()
         self._ready = True
 
     def _hold(self) -> None:
