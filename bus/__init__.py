@@ -5,10 +5,14 @@ from .fork import Forkable, abandon, forkable
 from .lock import FileLock
 from .log import TOPICS, Log, Outgoing, Stored
 from .memory import MemoryLog
+from .mounts import check_local, is_network, mount_of
+from .onlooker import ChangedMeanwhile, Onlooker
 from .partition import murmur2, partition_of
 from .position import EMBEDDED, Partition, Position
+from .private import PrivateFolder
 from .selection import Selection
-from .settings import SCHEME, Settings, folder_of
+from .settings import SCHEME, Settings, folder_of, uri_of
+from .sharing import may_write, share, share_database
 from .sqlite import FORMAT, Appending, SqliteFailures, SqliteLog, Synchronous
 from .writer import (
     MAX_EVENT_BYTES,
@@ -31,14 +35,17 @@ __all__ = [
     "TOPICS",
     "Actor",
     "Appending",
+    "ChangedMeanwhile",
     "EventTooLarge",
     "FileLock",
     "Forkable",
     "Log",
     "MemoryLog",
+    "Onlooker",
     "Outgoing",
     "Partition",
     "Position",
+    "PrivateFolder",
     "Selection",
     "Settings",
     "SqliteFailures",
@@ -48,11 +55,18 @@ __all__ = [
     "Writer",
     "abandon",
     "acting_as",
+    "check_local",
     "folder_of",
     "forkable",
+    "is_network",
+    "may_write",
+    "mount_of",
     "murmur2",
     "partition_of",
     "prepare",
     "reach",
+    "share",
+    "share_database",
     "system_actor",
+    "uri_of",
 ]

@@ -24,6 +24,8 @@ FAILPOINTS = (
     "generation.named",
     "snapshot.copied",
     "snapshot.named",
+    "collect.condemned",
+    "collect.removed",
 )
 """All steps, in the order in which a process passes them."""
 

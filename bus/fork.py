@@ -15,7 +15,7 @@ class Forkable(Protocol):
     """Something that holds locks and connections across a fork."""
 
     fork_order: int
-    """Where its locks stand in the order in which threads take them; 0 is taken first."""
+    """Where its locks stand in the order in which threads take them; the lowest is taken first."""
 
     def before_fork(self) -> None:
         """In the parent: stand still, so that no lock is held by a thread the child lacks."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from mlflow_ledger.schemas import LogUnavailable
+
+from .sharing import share
 
 __all__ = ["FileLock"]
 
@@ -23,9 +26,12 @@ class FileLock:
 
     fork_order = 1
 
-    def __init__(self, path: Path, *, make_folder: bool = False) -> None:
-        """Lock through the file at ``path``, which is created when first needed."""
-        self._path = path
+    def __init__(self, path: Path, *, make_folder: Callable[[], None] | None = None) -> None:
+        """Lock through the file at ``path``, which is created when first needed.
+
+        ``make_folder`` is called before the file is opened, which is rare.
+        """
+        self.path = path
         self._path_text = str(path)
         self._make_folder = make_folder
         self._threads = threading.Lock()
@@ -114,22 +120,24 @@ class FileLock:
 
     def _open(self) -> int:
         if self._descriptor is None:
-            if self._make_folder:
-                self._have_folder()
+            if self._make_folder is not None:
+                self._make_folder()
             try:
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._descriptor = self._opened()
                 self._inode = os.fstat(self._descriptor).st_ino
             except OSError as error:
-                msg = f"cannot open the lock file {self._path}: {error.strerror}"
+                msg = f"cannot open the lock file {self.path}: {error.strerror}"
                 raise LogUnavailable(msg) from error
         return self._descriptor
 
-    def _have_folder(self) -> None:
+    def _opened(self) -> int:
+        """Open the file, or make it; to lock it, reading it is enough."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            msg = f"cannot make the folder {self._path.parent}: {error.strerror}"
-            raise LogUnavailable(msg) from error
+            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            share(self.path)
+            return descriptor
 
     def _close(self) -> None:
         if self._descriptor is not None:

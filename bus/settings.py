@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-from urllib.parse import unquote, urlsplit
+from typing import Annotated, Literal
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,7 +13,7 @@ from mlflow_ledger.schemas import SettingsError
 
 from .sqlite import Synchronous
 
-__all__ = ["SCHEME", "Settings", "folder_of"]
+__all__ = ["SCHEME", "Settings", "folder_of", "uri_of"]
 
 SCHEME = "ledger"
 
@@ -30,6 +30,9 @@ class Settings(BaseSettings):
 
     actor: str | None = None
     """Who acts, where it is not the user of the process; the audit shows it as claimed."""
+
+    network_folder: Literal["refuse", "allow"] = "refuse"
+    """``allow`` lets a ledger lie on a network file system, at the risk of a garbled log."""
 
     snapshot_events: int = 2000
     """How many events at least lie between two snapshots."""
@@ -64,6 +67,9 @@ def folder_of(uri: str) -> Path:
         SettingsError: the URI is no such thing.
     """
     parts = urlsplit(uri)
+    if parts.scheme == f"{SCHEME}+kafka":
+        msg = f"{uri!r}: this version has no ledgers in Kafka yet; use a folder, ledger:./store"
+        raise SettingsError(msg)
     if parts.scheme != SCHEME:
         msg = f"{uri!r} is no ledger URI; one looks like ledger:./store or ledger:///data/store"
         raise SettingsError(msg)
@@ -82,4 +88,13 @@ def folder_of(uri: str) -> Path:
             "? as %3F and # as %23"
         )
         raise SettingsError(msg)
-    return Path(unquote(parts.path)).expanduser().absolute()
+    folder = Path(unquote(parts.path)).expanduser().absolute()
+    if "\0" in parts.path or "%00" in parts.path:
+        msg = f"{uri!r}: no folder's name holds a NUL"
+        raise SettingsError(msg)
+    return folder
+
+
+def uri_of(folder: Path) -> str:
+    """The URI of the ledger in a folder; :func:`folder_of` gives the folder back."""
+    return f"{SCHEME}://{quote(str(folder.absolute()))}"

@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 
 from mlflow_ledger.schemas import (
     LogDamaged,
+    LogError,
     LogForeign,
     LogMissing,
     LogUnavailable,
@@ -23,8 +24,10 @@ from mlflow_ledger.schemas import (
 from .fork import abandon, forkable
 from .lock import FileLock
 from .log import TOPICS, Outgoing, Stored
+from .onlooker import ChangedMeanwhile, Onlooker
 from .position import EMBEDDED, Position
 from .selection import Selection
+from .sharing import may_write, share, share_database
 from .sqlite_rows import COLUMNS, INSERT, Dictionary, record_of
 
 __all__ = ["FORMAT", "Appending", "SqliteFailures", "SqliteLog", "Synchronous"]
@@ -50,16 +53,19 @@ class SqliteLog:
         path: Path,
         synchronous: Synchronous = "normal",
         clock: Callable[[], int] | None = None,
+        make_folder: Callable[[], None] | None = None,
     ) -> None:
         """Use the log at ``path``; nothing is opened before it is needed."""
         self.path = path
         self.failures = SqliteFailures(path)
         self._path_text = str(path)  # for calls at every write, which take a path thrice as long
-        self.lock = FileLock(path.with_name("lock"), make_folder=True)
+        self.lock = FileLock(path.with_name("lock"), make_folder=make_folder or self._have_folder)
         self._synchronous = synchronous
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
         self._connection: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._onlooker: Onlooker | None = None
+        self._read_only: bool | None = None
         self._reading = threading.Lock()
         self._inode = 0
         self._ledger_id: str | None = None
@@ -76,6 +82,7 @@ class SqliteLog:
         unfinished.unlink(missing_ok=True)
         with SqliteFailures(path):
             connection = sqlite3.connect(unfinished, isolation_level=None)
+            share(unfinished)
             connection.executescript(
                 files(__package__).joinpath("log.sql").read_text("utf-8")
                 + f"PRAGMA user_version = {FORMAT};"
@@ -207,8 +214,34 @@ class SqliteLog:
             LogMissing, LogForeign, LogDamaged, LogUnavailable: it cannot be opened.
         """
         if self._connection is None:
+            self.check_writable()
             self._connection = self._open()
         return self._connection
+
+    @property
+    def read_only(self) -> bool:
+        """Whether there is a log, and this process may not write to it; looked up when opened."""
+        if self._read_only is None:
+            try:
+                self.check_there()
+            except LogMissing:
+                return False
+            self._read_only = not may_write(self.path)
+        return self._read_only
+
+    def check_writable(self) -> None:
+        """Do nothing where this process may write.
+
+        Raises:
+            LogUnavailable: it may not.
+        """
+        if self.read_only:
+            msg = (
+                f"read-only: {self.path.parent} cannot be written by this user "
+                f"(uid {os.geteuid()}), or is mounted read-only; write as the owner or as a member "
+                "of a group that may, or copy the folder and use the copy"
+            )
+            raise LogUnavailable(msg)
 
     def _ask(self, sql: str, *values: object) -> list[Any]:
         """Read what is committed now, on a connection that writes nothing.
@@ -217,9 +250,38 @@ class SqliteLog:
         shown the log as it was when the earlier one began.
         """
         with self._reading, self.failures:
+            if self.read_only:
+                return self._ask_in_passing(sql, values)
             if self._reader is None:
                 self._reader = self._open()
             return self._reader.execute(sql, values).fetchall()
+
+    def _ask_in_passing(self, sql: str, values: Sequence[object]) -> list[Any]:
+        """Read without leaving a trace in the folder, while others may write there."""
+        apart = False
+        for _ in range(_TRIES):
+            if self._onlooker is not None and not self._onlooker.stands():
+                self._close_reader()
+            try:
+                if self._reader is None:
+                    self._reader = self._open(apart=apart)
+                rows = self._reader.execute(sql, values).fetchall()
+                assert self._onlooker is not None
+                self._onlooker.check()
+            except ChangedMeanwhile:
+                continue
+            except (sqlite3.DatabaseError, LogError):
+                if self._onlooker is None:
+                    raise
+                if self._onlooker.stands():  # else it was a mixture
+                    if apart:
+                        raise
+                    apart = True
+                self._close_reader()
+                continue
+            return rows
+        msg = f"{self.path} is changed again and again while it is read; ask again"
+        raise LogUnavailable(msg)
 
     def _record_of(self, row: tuple[Any, ...]) -> Record:
         try:
@@ -262,12 +324,19 @@ class SqliteLog:
     def close_connections(self) -> None:
         """Close the connections; the next use opens them again."""
         with self._reading:
-            connections = (self._connection, self._reader)
-            self._connection = self._reader = None
+            connection, self._connection = self._connection, None
             self._dictionary.forget()
-            for connection in connections:
-                if connection is not None:
-                    connection.close()
+            if connection is not None:
+                connection.close()
+            self._close_reader()
+            self._read_only = None
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        if self._onlooker is not None:
+            self._onlooker.close()
+        self._reader = self._onlooker = None
 
     def before_fork(self) -> None:
         """Stand still: no thread is inside the lock while the process forks."""
@@ -282,7 +351,9 @@ class SqliteLog:
     def after_fork_in_child(self) -> None:
         """Leave the inherited connections alone."""
         abandon(self._connection, self._reader)
-        self._connection = self._reader = None
+        if self._onlooker is not None:
+            self._onlooker.abandon()
+        self._connection = self._reader = self._onlooker = None
         self._dictionary.forget()
         self._reading.release()
         self.lock.after_fork_in_child()
@@ -298,15 +369,15 @@ class SqliteLog:
             msg = f"cannot read the ledger in {self.path.parent}: {error.strerror}"
             raise LogUnavailable(msg) from error
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, *, apart: bool = False) -> sqlite3.Connection:
         self.check_there()
         with self.failures:
-            connection = sqlite3.connect(
-                self.path, isolation_level=None, check_same_thread=False, timeout=30
-            )
+            connection = self._connect(apart=apart)
             try:
                 connection.execute(f"PRAGMA synchronous = {self._synchronous.upper()}")
                 self._ledger_id = _identify(self.path, connection)
+                if not self.read_only:
+                    share_database(self.path)
             except BaseException:
                 connection.close()
                 raise
@@ -316,6 +387,20 @@ class SqliteLog:
     def forget_numbers(self) -> None:
         """Forget numbers of sources and schemas that a transaction gave in vain."""
         self._dictionary.forget()
+
+    def _connect(self, *, apart: bool) -> sqlite3.Connection:
+        if self.read_only:
+            self._onlooker = Onlooker(self.path, apart=apart)
+            return self._onlooker.connect(**_OPTIONS)
+        connection: sqlite3.Connection = sqlite3.connect(self.path, **_OPTIONS)
+        return connection
+
+    def _have_folder(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"cannot make the folder {self.path.parent}: {error.strerror}"
+            raise LogUnavailable(msg) from error
 
     def insert(self, records: Sequence[Outgoing], seq: int, previous_ms: int) -> list[Stored]:
         """Insert records behind the last one; :class:`Appending` knows which that is."""
@@ -363,15 +448,17 @@ class Appending:
     ) -> None:
         """Commit, or after an error roll back."""
         connection = self._log.connection()
+        committed = False
         try:
             if error is None:
                 with self._log.failures:
                     connection.execute("COMMIT")
+                committed = True
         finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            if error is not None:
+            if not committed:  # a commit can fail too: the disk is full
                 self._log.forget_numbers()
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     def since(self, offset: int, limit: int) -> list[tuple[str, str]]:
         """Type and subject of what stands behind ``offset``, at most ``limit`` of them."""
@@ -387,6 +474,8 @@ class Appending:
         return stored
 
 
+_OPTIONS: dict[str, Any] = {"isolation_level": None, "check_same_thread": False, "timeout": 30}
+_TRIES = 20
 _LAST = "SELECT seq, append_ms FROM events ORDER BY seq DESC LIMIT 1"
 _SINCE = (
     "SELECT type, subject FROM events JOIN schemas USING (schema_no) "

@@ -10,16 +10,18 @@ from .digest import STATE_TABLES, rows_digest, state_digest
 from .fold import FOLD_VERSION, Fold, Verdict
 from .known import ExperimentFacts, Foreseen, Known
 from .ledger import Ledger, open_ledger
+from .onlooking import looked_at
 from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
 
 if TYPE_CHECKING:
-    from .analytics import Analytics, View
+    from .analytics import Analytics, AnalyticsDamaged, View, is_damage
     from .snapshots import Snapshot, Snapshots
 
 __all__ = [
     "FOLD_VERSION",
     "STATE_TABLES",
     "Analytics",
+    "AnalyticsDamaged",
     "Blobs",
     "Collection",
     "Decide",
@@ -39,6 +41,8 @@ __all__ = [
     "connect",
     "create",
     "digest_of",
+    "is_damage",
+    "looked_at",
     "open_ledger",
     "plan_collection",
     "rows_digest",
@@ -47,9 +51,11 @@ __all__ = [
 
 _LAZY = {
     "Analytics": "analytics",
+    "AnalyticsDamaged": "analytics",
     "Snapshot": "snapshots",
     "Snapshots": "snapshots",
     "View": "analytics",
+    "is_damage": "analytics",
 }
 
 

@@ -7,16 +7,21 @@ of the last published snapshot, brought up to date from the state before each qu
 from __future__ import annotations
 
 import atexit
+import errno
+import logging
+import os
 import sqlite3
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
-from mlflow_ledger.bus import forkable
+from mlflow_ledger.bus import ChangedMeanwhile, forkable
+from mlflow_ledger.schemas import LedgerError, LogUnavailable
 
 from .clone import Clone, close_all, state_seq
 from .columns import history_table, inputs_table
@@ -24,7 +29,16 @@ from .digest import rows_digest
 from .ledger import Ledger
 from .snapshots import Snapshot, Snapshots
 
-__all__ = ["Analytics", "View"]
+__all__ = ["Analytics", "AnalyticsDamaged", "View", "is_damage"]
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class AnalyticsDamaged(LedgerError):
+    """Analytics cannot be read as they are; being a fold, they are built again from the state."""
+
 
 _SNAPSHOT_PART = 10
 """A snapshot is due when this part of all events came since: a first search has to add them."""
@@ -43,7 +57,7 @@ class View:
 class Analytics:
     """The clone of one process, and its catching up with the state of a ledger."""
 
-    fork_order = 0
+    fork_order = -1
 
     def __init__(self, ledger: Ledger) -> None:
         """Nothing is copied or opened before the first question."""
@@ -52,6 +66,7 @@ class Analytics:
         self._memory = ledger.settings.analytics_memory
         self._mutex = threading.RLock()
         self._clone: Clone | None = None
+        self._unpublished = 0
         forkable(self)
 
     @contextmanager
@@ -59,22 +74,41 @@ class Analytics:
         """Analytics as of now; with ``catalog`` also experiments, registry and audit.
 
         One thread at a time; the keyed state in the view is the one that analytics was brought up
-        to, so ids found in the one are there in the other. Where the file turns out to be damaged
-        the question fails, and the next one finds a clone that is built anew.
+        to, so ids found in the one are there in the other.
+
+        Raises:
+            AnalyticsDamaged: the file is garbled; the next view is of a clone that is built anew.
+            LogUnavailable: there is no room for the clone.
         """
         with self._mutex, self._ledger.read() as keyed:
-            clone = self._current(keyed)
+            with _room():
+                clone = self._current(keyed)
             try:
-                if catalog:
-                    clone.refresh_catalog(keyed)
-                    clone.refresh_audit(self._ledger)
+                with _room():
+                    if catalog:
+                        clone.refresh_catalog(keyed)
+                        clone.refresh_audit(self._ledger)
                 yield View(clone, keyed)
             except duckdb.Error as error:
-                if _is_damage(error):
-                    self._distrust(clone)
-                raise
+                if not is_damage(error):
+                    raise
+                self._distrust(clone)
+                msg = f"analytics of {self._ledger.folder} are damaged ({error}); ask again"
+                raise AnalyticsDamaged(msg) from error
         with self._mutex:
             self._publish_if_due()
+
+    def query(self, ask: Callable[[View], T], *, catalog: bool = False) -> T:
+        """The answer to a question; asks again where what was asked turned out to be damaged."""
+        try:
+            with self.view(catalog=catalog) as view:
+                return ask(view)
+        except AnalyticsDamaged as error:
+            _log.warning("%s: they are built again from the state, nothing is lost", error)
+        except ChangedMeanwhile:
+            self.close()  # it may have copied what was just changing
+        with self.view(catalog=catalog) as view:
+            return ask(view)
 
     def digest(self) -> tuple[str, str]:
         """Digests of analytics and of what the state says should be there; equal when all is well.
@@ -89,6 +123,7 @@ class Analytics:
 
     def publish(self) -> Snapshot | None:
         """Publish a snapshot now; None where another process is just doing that."""
+        self._ledger.log.check_writable()
         with self._mutex, self._ledger.read() as keyed:
             clone = self._current(keyed)
             return self._snapshots.publish(clone.seq, keyed, clone.copy_to)
@@ -118,15 +153,20 @@ class Analytics:
     def _current(self, keyed: sqlite3.Connection) -> Clone:
         generation = keyed.execute("PRAGMA database_list").fetchone()[2]
         floor = _meta(keyed, "changes_floor")
-        clone = self._clone
-        if clone is not None and (clone.generation != generation or clone.seq < floor):
+        clone, seq = self._clone, state_seq(keyed)
+        if clone is not None and (
+            clone.generation != generation or not floor <= clone.seq <= seq or clone.is_stale()
+        ):
             self.close()
             clone = None
         if clone is None:
-            clone = self._clone = self._make_clone(generation, floor, state_seq(keyed))
+            clone = self._clone = self._make_clone(generation, floor, seq)
         try:
             clone.catch_up(keyed)
-        except duckdb.Error:
+        except duckdb.Error as error:
+            if _is_full(error):
+                self.close()  # what it holds by now is not known
+                raise
             # A clone is disposable: whatever is wrong with this one, build another from the state.
             self._distrust(clone)
             clone = self._clone = Clone(generation, None, self._memory)
@@ -145,7 +185,13 @@ class Analytics:
         if snapshot is not None and snapshot.seq >= floor:
             try:
                 return Clone(generation, snapshot, self._memory)
-            except (duckdb.Error, OSError):  # garbled, or removed since by whoever published
+            except FileNotFoundError:  # half of it is gone, or all since another published
+                snapshot.remove()
+            except PermissionError:  # it is another user's, or the temporary folder is
+                return Clone(generation, None, self._memory)
+            except duckdb.Error as error:
+                if _is_full(error):
+                    raise
                 snapshot.remove()
         return Clone(generation, None, self._memory)
 
@@ -153,11 +199,20 @@ class Analytics:
         clone = self._clone
         if clone is None:
             return
+        enough = max(self._ledger.settings.snapshot_events, clone.seq // _SNAPSHOT_PART)
+        if clone.seq - self._unpublished < enough or self._ledger.log.read_only:
+            return
         newest = self._snapshots.newest(Path(clone.generation).name)
-        since = clone.seq - (newest.seq if newest else 0)
-        if since >= max(self._ledger.settings.snapshot_events, clone.seq // _SNAPSHOT_PART):
+        if clone.seq - (newest.seq if newest else 0) < enough:
+            return
+        try:
             self.publish()
+        except LogUnavailable as error:
+            self._unpublished = clone.seq  # a search has its answer; try again much later
+            _log.warning("%s", error)
 
+
+_FULL = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 _COLUMN_QUERIES = {
     "runs": "SELECT run_id, experiment_id, name, user_id, status, start_ms, end_ms, artifact_uri, "
@@ -209,7 +264,30 @@ def _meta(keyed: sqlite3.Connection, key: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _is_damage(error: duckdb.Error) -> bool:
+@contextmanager
+def _room() -> Iterator[None]:
+    """Tell a full temporary folder from damage.
+
+    Raises:
+        LogUnavailable: it is full, or cannot be written.
+    """
+    try:
+        yield
+    except (OSError, duckdb.Error) as error:
+        if isinstance(error, duckdb.Error) and not _is_full(error):
+            raise
+        msg = (
+            f"cannot keep the private copy for searches in {tempfile.gettempdir()}: {error}. "
+            "Nothing is lost; make room there, or set TMPDIR to a folder that has it"
+        )
+        raise LogUnavailable(msg) from error
+
+
+def _is_full(error: duckdb.Error) -> bool:
+    return any(text in str(error) for text in _FULL)
+
+
+def is_damage(error: duckdb.Error) -> bool:
     """Whether a file cannot be read, as opposed to a question that makes no sense."""
     damage = (duckdb.IOException, duckdb.InternalException, duckdb.FatalException)
     return isinstance(error, damage) or type(error) is duckdb.Error

@@ -14,6 +14,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+from mlflow_ledger.bus import share
 from mlflow_ledger.schemas import ArtifactError
 
 __all__ = ["Blobs", "digest_of"]
@@ -41,10 +42,15 @@ class Blobs:
         if not isinstance(self._place, Path):
             return from_url(self._place)
         try:
-            return LocalStore(self._place, mkdir=True)
+            return LocalStore(self._place)
         except (BaseError, OSError) as error:
             msg = f"cannot use {self._place} for blobs: {error}"
             raise ArtifactError(msg) from error
+
+    def _check_there(self) -> None:
+        """Where there is no folder yet there are no blobs: to look is no reason to make it."""
+        if isinstance(self._place, Path) and not self._place.is_dir():
+            raise FileNotFoundError(self._place)
 
     def put_file(self, path: Path) -> tuple[str, int]:
         """Keep a file's bytes; returns their digest and size in bytes."""
@@ -65,9 +71,10 @@ class Blobs:
             ArtifactError: the blob is not there, or is not what its digest says.
         """
         found = hashlib.sha256()
-        held = b""
+        held, key = b"", _key(digest)
         try:
-            for chunk in obstore.get(self._store, _key(digest)).stream(_CHUNK_BYTES):
+            self._check_there()
+            for chunk in obstore.get(self._store, key).stream(_CHUNK_BYTES):
                 piece = bytes(chunk)
                 found.update(piece)
                 if held:
@@ -106,32 +113,54 @@ class Blobs:
 
     def size_bytes(self, digest: str) -> int | None:
         """The size of a blob, or None where it is not there."""
+        key = _key(digest)
         try:
-            return int(obstore.head(self._store, _key(digest))["size"])
+            self._check_there()
+            return int(obstore.head(self._store, key)["size"])
         except (NotFoundError, FileNotFoundError):
             return None
 
     def all(self) -> Iterator[tuple[str, int]]:
         """Every blob's digest and size in bytes."""
+        if isinstance(self._place, Path) and not self._place.is_dir():
+            return
         for batch in obstore.list(self._store, prefix="sha256"):
             for meta in batch:
                 yield f"sha256:{meta['path'].rsplit('/', 1)[1]}", int(meta["size"])
 
     def delete(self, digest: str) -> None:
         """Remove a blob, if it is there."""
+        key = _key(digest)
         try:
-            obstore.delete(self._store, _key(digest))
+            self._check_there()
+            obstore.delete(self._store, key)
         except (NotFoundError, FileNotFoundError):
             return
 
     def _put(self, digest: str, data: Path | bytes) -> None:
+        key = _key(digest)
         try:
-            obstore.put(self._store, _key(digest), data, mode="create")
+            self._make_folders(key)
+            obstore.put(self._store, key, data, mode="create")
+            if isinstance(self._place, Path):
+                share(self._place / key)
         except AlreadyExistsError:
             return
-        except BaseError as error:
-            msg = f"blob {digest} cannot be written to {self._place}: {error}"
+        except (BaseError, OSError) as error:
+            msg = (
+                f"blob {digest} cannot be written to {self._place}: {error}. Nothing was logged; "
+                "try again when it is mended"
+            )
             raise ArtifactError(msg) from error
+
+    def _make_folders(self, key: str) -> None:
+        """Make the folders of a blob, for whoever may write to the ledger's."""
+        if isinstance(self._place, Path):
+            folder = (self._place / key).parent
+            for made in (self._place, folder.parent, folder):
+                if not made.is_dir():
+                    made.mkdir(parents=True, exist_ok=True)
+                    share(made)
 
 
 def digest_of(chunks: Iterable[bytes]) -> tuple[str, int]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
-import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,8 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute  # makes pa.compute available to the column code
 
-from mlflow_ledger.bus import EMBEDDED, FileLock, Position, abandon
-from mlflow_ledger.schemas import LogUnavailable
+from mlflow_ledger.bus import EMBEDDED, Position, PrivateFolder, abandon
 
 from .changes import Changes
 from .columns import CATALOG, RUN_TABLES, catalog_table, history_table, inputs_table, table
@@ -57,8 +54,9 @@ class Clone:
         self._memory = memory
         self.snapshot = snapshot
         self.windows: Windows = {}
-        self._folder, self._lock = _private_folder()
-        self._path = self._folder / "analytics.duckdb"
+        self._inode = _inode(generation)
+        self._folder = PrivateFolder()
+        self._path = self._folder.path / "analytics.duckdb"
         try:
             if snapshot is not None:
                 shutil.copyfile(snapshot.analytics, self._path)
@@ -67,9 +65,13 @@ class Clone:
                 self._fill()
             self.seq = self._get("seq")
         except BaseException:
-            self._remove_folder()
+            self._folder.remove()
             raise
         _clones.add(self)
+
+    def is_stale(self) -> bool:
+        """Whether another file stands where the state stood that this clone follows."""
+        return _inode(self.generation) != self._inode
 
     def catch_up(self, keyed: sqlite3.Connection) -> None:
         """Apply what changed in the state since this clone last looked."""
@@ -138,24 +140,19 @@ class Clone:
         """Close and remove the file."""
         _clones.discard(self)
         self.db.close()
-        self._remove_folder()
+        self._folder.remove()
 
     def abandon(self) -> None:
         """Leave the file to the process it was inherited from."""
         _clones.discard(self)
         abandon(self.db)
-        self._lock.after_fork_in_child()
+        self._folder.abandon()
 
     def _fill(self) -> None:
         self.db.execute(files(__package__).joinpath("analytics.sql").read_text("utf-8"))
         self._set("seq", 0)
         self._set("catalog_seq", 0)
         self._set("audit_offset", 0)
-
-    def _remove_folder(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._lock.release()
-        self._lock.close()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         db = duckdb.connect(
@@ -309,38 +306,11 @@ class Clone:
         self.db.execute("INSERT INTO fold.meta VALUES (?, ?)", (key, str(value)))
 
 
-def _private_folder() -> tuple[Path, FileLock]:
-    """A new folder for a clone, and the lock that marks it as used.
-
-    On the way, folders whose process is gone are removed; a lock around both keeps a folder that
-    is not yet marked from being taken for one of those.
-    """
-    root = Path(tempfile.gettempdir()) / f"mlflow-ledger-{os.getuid()}"
-    root.mkdir(mode=0o700, exist_ok=True)
-    making = FileLock(root / "lock")
+def _inode(path: str) -> int:
     try:
-        with making:
-            for folder in root.iterdir():
-                if folder.is_dir():
-                    _remove_if_unused(folder)
-            made = Path(tempfile.mkdtemp(dir=root))
-            lock = FileLock(made / "used")
-            lock.try_acquire()
-            return made, lock
-    finally:
-        making.close()
-
-
-def _remove_if_unused(folder: Path) -> None:
-    lock = FileLock(folder / "used")
-    try:
-        if lock.try_acquire():
-            shutil.rmtree(folder, ignore_errors=True)
-            lock.release()
-    except LogUnavailable:  # its own process just removed it
-        return
-    finally:
-        lock.close()
+        return Path(path).stat().st_ino
+    except FileNotFoundError:  # a view of it is open still; the next is of another
+        return 0
 
 
 def _from(ledger: Ledger, offset: int) -> Position:

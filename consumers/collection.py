@@ -6,6 +6,7 @@ import json
 import sqlite3
 from dataclasses import dataclass
 
+from mlflow_ledger.bus import reach
 from mlflow_ledger.schemas import BlobCollected, BlobCondemned, Event, Reason, Refused
 
 from .ledger import Ledger
@@ -27,12 +28,13 @@ class Collection:
     """What there is to do: blobs as (digest, size in bytes).
 
     ``condemn`` are those that nothing names any more, ``wait`` those whose grace is not over,
-    ``remove`` those whose grace is.
+    ``remove`` those whose grace is; without a grace what is condemned is removed at once.
     """
 
     condemn: list[tuple[str, int]]
     wait: list[tuple[str, int]]
     remove: list[tuple[str, int]]
+    grace_ms: int
 
 
 def plan_collection(ledger: Ledger, now_ms: int, grace_ms: int) -> Collection:
@@ -40,7 +42,8 @@ def plan_collection(ledger: Ledger, now_ms: int, grace_ms: int) -> Collection:
     stored = dict(ledger.blobs.all())
     named, condemned = ledger.query(lambda db: (_named(db), _condemned(db)))
     condemn, wait, remove = [], [], []
-    for digest, size_bytes in sorted(stored.items()):
+    # What is condemned and not stored was removed by a process that died before it could say so.
+    for digest, size_bytes in sorted((dict.fromkeys(condemned, 0) | stored).items()):
         if digest in named:
             continue
         since_ms = condemned.get(digest)
@@ -50,7 +53,7 @@ def plan_collection(ledger: Ledger, now_ms: int, grace_ms: int) -> Collection:
             wait.append((digest, size_bytes))
         else:
             remove.append((digest, size_bytes))
-    return Collection(condemn, wait, remove)
+    return Collection(condemn, wait, remove, grace_ms)
 
 
 def collect(ledger: Ledger, plan: Collection) -> Collection:
@@ -60,8 +63,10 @@ def collect(ledger: Ledger, plan: Collection) -> Collection:
     the lock under which manifests are written.
     """
     condemned = [blob for blob in plan.condemn if _condemn(ledger, blob[0])]
-    removed = [blob for blob in plan.remove if _remove(ledger, blob[0])]
-    return Collection(condemned, plan.wait, removed)
+    reach("collect.condemned")
+    due = plan.remove if plan.grace_ms else [*plan.remove, *condemned]
+    removed = [blob for blob in due if _remove(ledger, blob[0])]
+    return Collection(condemned, plan.wait, removed, plan.grace_ms)
 
 
 def _condemn(ledger: Ledger, digest: str) -> bool:
@@ -76,6 +81,7 @@ def _remove(ledger: Ledger, digest: str) -> bool:
         if digest not in _condemned(db) or digest in _named(db, digest):
             raise Refused(Reason.STATE, f"Blob {digest} is no longer condemned")
         ledger.blobs.delete(digest)
+        reach("collect.removed")
         return [BlobCollected(digest=digest)]
 
     try:

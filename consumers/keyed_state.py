@@ -13,7 +13,14 @@ from mlflow_ledger.bus import FileLock, SqliteLog, abandon, reach
 from mlflow_ledger.schemas import LogMissing
 
 from .fold import Fold
-from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
+from .state_file import (
+    StateDamaged,
+    StateFailures,
+    StateFiles,
+    connect,
+    create,
+    remove_all,
+)
 
 __all__ = ["KeyedState", "Progress", "check_stands", "next_offset"]
 
@@ -72,9 +79,14 @@ class KeyedState:
         last = self._log.last_offset()
         path = self._files.next_path()
         db = create(path)
-        if last:
-            self._catch_up(db, Fold(db), 1, last, progress)
-        self._files.make_current(path)
+        try:
+            if last:
+                self._catch_up(db, Fold(db), 1, last, progress)
+            self._files.make_current(path)
+        except BaseException:  # on a full disk nothing half-built may take room
+            db.close()
+            remove_all([path])
+            raise
         self._use(db)
 
     def repairing(self, work: Callable[[], T]) -> T:
@@ -134,6 +146,7 @@ class KeyedState:
             db.close()
             raise
         self._use(db)
+        self._files.remove_others(path)  # what a process left half-built that was killed
 
     def _use(self, db: sqlite3.Connection) -> None:
         self._db, self._fold = db, Fold(db)

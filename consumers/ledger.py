@@ -14,6 +14,7 @@ from typing import TypeVar
 from mlflow_ledger.bus import (
     EMBEDDED,
     Actor,
+    ChangedMeanwhile,
     Position,
     Settings,
     SqliteLog,
@@ -29,6 +30,8 @@ from .blobs import Blobs
 from .committer import Committer, Decide
 from .keyed_state import KeyedState, Progress, check_stands, next_offset
 from .known import Foreseen, Known
+from .onlooking import OnlookingState
+from .place import Place, resolved
 from .state_file import StateDamaged, StateFailures, StateFiles, connect
 
 __all__ = ["Ledger", "open_ledger"]
@@ -38,6 +41,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _IDLE_READERS = 8
+_TRIES = 10
 
 
 class Ledger:
@@ -55,13 +59,17 @@ class Ledger:
         """Use the ledger in ``folder``, which is created with the first write."""
         self.folder = folder
         self.settings = settings or Settings.read()
-        self.log = SqliteLog(folder / "log.sqlite", self.settings.synchronous)
+        self._place = Place(folder, self.settings)
+        self.log = SqliteLog(
+            folder / "log.sqlite", self.settings.synchronous, make_folder=self._make_place
+        )
         self.files = StateFiles(folder)
         self.blobs = Blobs(folder / "blobs")
         self.artifact_root: str | None = None
         actor = Actor(self.settings.actor, "claimed") if self.settings.actor else None
         self._state = KeyedState(self.log, self.files)
         self._committer = Committer(self.log, self._state, Writer(actor), self.root)
+        self._onlooking = OnlookingState(self.log, self.files)
         self._readers: list[sqlite3.Connection] = []
         self._readers_mark = (0, 0)
         self._compared = (0, 0)
@@ -116,6 +124,11 @@ class Ledger:
         It takes no lock, and nobody waits for it. Keep it short: while it is open the state's
         write-ahead log cannot shrink.
         """
+        self._place.check()
+        if self.log.read_only:
+            with StateFailures(self.folder), self._onlooking.read() as db:
+                yield db
+            return
         with StateFailures(self.folder):
             db = self._view()
             try:
@@ -125,17 +138,24 @@ class Ledger:
 
     def query(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         """The answer to a question of the state; asks again where the state had to be repaired."""
-        mark = self.files.mark()
-        try:
-            with self.read() as db:
-                return ask(db)
-        except StateDamaged as error:
-            self._repair(mark, error)
-            with self.read() as db:
-                return ask(db)
+        for _ in range(_TRIES):
+            mark = self.files.mark()
+            try:
+                with self.read() as db:
+                    return ask(db)
+            except StateDamaged as error:
+                self._repair(mark, error)
+                break
+            except ChangedMeanwhile:
+                continue
+        with self.read() as db:
+            return ask(db)
 
     def catch_up(self) -> Position:
         """Fold what stands in the log and not yet in the state; returns the position reached."""
+        self._place.check()
+        if self.log.read_only:
+            return self.query(lambda db: Position(self.ledger_id, {EMBEDDED: next_offset(db)}))
         following = self._follow()
         if following is None:
             with self.log.lock:
@@ -146,7 +166,9 @@ class Ledger:
 
     def rebuild(self, progress: Progress | None = None) -> Position:
         """Throw the state away and fold the log again; ``progress`` gets (folded, of how many)."""
+        self._place.check()
         self.log.check_there()
+        self.log.check_writable()
         with self._state.lock, StateFailures(self.folder):
             self._state.rebuild(progress)
             db, _ = self._state.caught_up()
@@ -172,6 +194,8 @@ class Ledger:
             while self._readers:
                 self._readers.pop().close()
         self._state.lock.close()
+        self._onlooking.close()
+        self._place.close()
         self.log.close()
 
     def before_fork(self) -> None:
@@ -194,6 +218,11 @@ class Ledger:
         self._readers_mutex.release()
         self._state.lock.after_fork_in_child()
 
+    def _make_place(self) -> None:
+        """Make sure of the folder before its lock is opened, which is rare."""
+        self._place.make()
+        self.log.check_writable()
+
     def _follow(self) -> int | None:
         """Fold what is missing, where that takes no more than folding; the next offset then."""
         if self.files.current() is None or self.log.replaced() or not self.exists():
@@ -208,6 +237,10 @@ class Ledger:
 
     def _repair(self, mark: tuple[int, int], error: StateDamaged) -> None:
         """Fold the log again, unless somebody did since the state bore this mark."""
+        if self.log.read_only:
+            _log.warning("%s; folding the log apart, nothing is lost", error)
+            self._onlooking.repair()
+            return
         with self._state.lock, StateFailures(self.folder):
             if self.files.mark() == mark:
                 _log.warning("%s; folding the log again, nothing is lost", error)
@@ -304,8 +337,11 @@ _ledgers_mutex = threading.Lock()
 
 
 def open_ledger(uri: str) -> Ledger:
-    """The ledger of a URI; one instance for each folder and process, closed at exit."""
-    folder = folder_of(uri)
+    """The ledger of a URI; one instance for each folder and process, closed at exit.
+
+    A folder is the same by whichever path: relative, absolute, through symbolic links.
+    """
+    folder = resolved(folder_of(uri))
     with _ledgers_mutex:
         ledger = _ledgers.get(folder)
         if ledger is None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from mlflow_ledger.bus import FileLock, reach
+from mlflow_ledger.bus import FileLock, reach, share
+from mlflow_ledger.schemas import LogUnavailable
 
 from .fold import FOLD_VERSION
 
@@ -78,16 +79,23 @@ class Snapshots:
     def newest(self, generation: str, seq: int | None = None) -> Snapshot | None:
         """The last snapshot of one generation of the state, by its file's name.
 
-        With ``seq``, the last one in which no more than so many events are folded.
+        With ``seq``, the last one in which no more than so many events are folded. What its last
+        event was must stand in the log: a log from a backup may be younger than a snapshot.
         """
         return next(
             (
                 snapshot
                 for snapshot in reversed(self.all())
-                if snapshot.generation == generation and (seq is None or snapshot.seq <= seq)
+                if snapshot.generation == generation
+                and (seq is None or snapshot.seq <= seq)
+                and self._stands(snapshot)
             ),
             None,
         )
+
+    def _stands(self, snapshot: Snapshot) -> bool:
+        stored = self._ledger.log.at(snapshot.offset)
+        return stored is not None and stored.record.digest().hex() == snapshot.digest
 
     def publish(
         self, seq: int, keyed: sqlite3.Connection, copy_analytics: Callable[[Path], None]
@@ -95,18 +103,29 @@ class Snapshots:
         """Publish the state in ``keyed`` and analytics at the same event; None if another does.
 
         The pair appears whole: it is written beside, synced and renamed.
+
+        Raises:
+            LogUnavailable: it cannot be written; nothing of it is left.
         """
-        self._folder.mkdir(exist_ok=True)
-        lock = FileLock(self._folder / "lock")
         try:
+            if not self._folder.is_dir():
+                self._folder.mkdir(exist_ok=True)
+                share(self._folder)
+            lock = FileLock(self._folder / "lock")
             if not lock.try_acquire():
+                lock.close()
                 return None
             try:
                 return self._publish(seq, keyed, copy_analytics)
             finally:
                 lock.release()
-        finally:
-            lock.close()
+                lock.close()
+        except (OSError, sqlite3.Error, duckdb.Error) as error:
+            msg = (
+                f"cannot publish a snapshot in {self._folder}: {error}. Nothing is lost, searching "
+                "processes only start slower; make room or mend the folder"
+            )
+            raise LogUnavailable(msg) from error
 
     def _publish(
         self, seq: int, keyed: sqlite3.Connection, copy_analytics: Callable[[Path], None]
@@ -117,6 +136,7 @@ class Snapshots:
         unfinished = self._folder / f".{name}"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
+        share(unfinished)
         snapshot = Snapshot(
             folder=self._folder / name,
             seq=seq,
@@ -126,16 +146,19 @@ class Snapshots:
             fold_version=FOLD_VERSION,
             duckdb_version=duckdb.__version__,
         )
-        copy_analytics(unfinished / "analytics.duckdb")
-        _copy_state(keyed, unfinished / "state.sqlite")
-        fields = {k: v for k, v in asdict(snapshot).items() if k != "folder"}
-        (unfinished / "manifest.json").write_text(json.dumps(fields), "utf-8")
-        _sync(unfinished)
-        reach("snapshot.copied")
-        if snapshot.folder.exists():
-            shutil.rmtree(unfinished)
-        else:
-            unfinished.rename(snapshot.folder)
+        try:
+            copy_analytics(unfinished / "analytics.duckdb")
+            _copy_state(keyed, unfinished / "state.sqlite")
+            fields = {k: v for k, v in asdict(snapshot).items() if k != "folder"}
+            (unfinished / "manifest.json").write_text(json.dumps(fields), "utf-8")
+            for path in unfinished.iterdir():
+                share(path)
+            _sync(unfinished)
+            reach("snapshot.copied")
+            if not snapshot.folder.exists():
+                unfinished.rename(snapshot.folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
         reach("snapshot.named")
         self._retire(generation)
         return snapshot

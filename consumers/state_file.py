@@ -8,16 +8,30 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from mlflow_ledger.bus import reach
+from mlflow_ledger.bus import Onlooker, reach, share, share_database
 from mlflow_ledger.schemas import LedgerError, LogUnavailable
 
 from .fold import FOLD_VERSION
 
-__all__ = ["StateDamaged", "StateFailures", "StateFiles", "connect", "create"]
+__all__ = [
+    "StateDamaged",
+    "StateFailures",
+    "StateFiles",
+    "connect",
+    "connect_onlooking",
+    "create",
+    "remove_all",
+]
 
-_CACHED_STATEMENTS = 512
 _WAL_BYTES = 16 * 1024 * 1024
+_OPTIONS: dict[str, Any] = {
+    "isolation_level": None,
+    "check_same_thread": False,
+    "timeout": 30,
+    "cached_statements": 512,
+}
 
 
 class StateDamaged(LedgerError):
@@ -30,9 +44,10 @@ class StateFiles:
     ``CURRENT-<fold version>`` names it, so that an older program keeps its own state beside ours.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Look in ``folder``."""
+    def __init__(self, folder: Path, first: int = 1) -> None:
+        """Look in ``folder``; the number of generations begins with ``first``."""
         self._folder = folder
+        self._first = first
         self._pointer = folder / f"CURRENT-{FOLD_VERSION}"
 
     def current(self) -> Path | None:
@@ -59,7 +74,7 @@ class StateFiles:
     def next_path(self) -> Path:
         """A name that no generation had yet."""
         numbers = [self.generation(path) for path in self.all()]
-        return self._folder / f"state-{FOLD_VERSION}-{1 + max(numbers, default=0)}.sqlite"
+        return self._folder / f"state-{FOLD_VERSION}-{max((self._first - 1, *numbers)) + 1}.sqlite"
 
     def all(self) -> list[Path]:
         """The files of all generations of this fold version."""
@@ -78,8 +93,13 @@ class StateFiles:
         reach("generation.built")
         unfinished = self._pointer.with_suffix(".new")
         unfinished.write_text(f"{path.name}\n", "utf-8")
+        share(unfinished)
         unfinished.replace(self._pointer)
         reach("generation.named")
+        self.remove_others(path)
+
+    def remove_others(self, path: Path) -> None:
+        """Remove all generations but one; under the log's lock nobody is building another."""
         remove_all(other for other in self.all() if other != path)
 
 
@@ -93,21 +113,29 @@ def remove_all(paths: Iterable[Path]) -> None:
 def connect(path: Path) -> sqlite3.Connection:
     """Open a state that is there; never make one."""
     with StateFailures(path):
-        db = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-            timeout=30,
-            cached_statements=_CACHED_STATEMENTS,
+        db: sqlite3.Connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, **_OPTIONS
         )
-        try:
-            _prepare(db)
-            _check_version(path, db)
-        except BaseException:
-            db.close()
-            raise
+        _prepared(path, db)
+        share_database(path)
     return db
+
+
+def connect_onlooking(path: Path, onlooker: Onlooker) -> sqlite3.Connection:
+    """Open a state that may not be written."""
+    with StateFailures(path):
+        db = onlooker.connect(**_OPTIONS)
+        _prepared(path, db)
+    return db
+
+
+def _prepared(path: Path, db: sqlite3.Connection) -> None:
+    try:
+        _prepare(db)
+        _check_version(path, db)
+    except BaseException:
+        db.close()
+        raise
 
 
 def _prepare(db: sqlite3.Connection) -> None:
@@ -129,13 +157,9 @@ def create(path: Path | str) -> sqlite3.Connection:
     if isinstance(path, Path):
         remove_all([path])
     with StateFailures(path):
-        db = sqlite3.connect(
-            path,
-            isolation_level=None,
-            check_same_thread=False,
-            timeout=30,
-            cached_statements=_CACHED_STATEMENTS,
-        )
+        db: sqlite3.Connection = sqlite3.connect(path, **_OPTIONS)
+        if isinstance(path, Path):
+            share(path)
         db.execute("PRAGMA journal_mode = WAL")
         _prepare(db)
         db.executescript(

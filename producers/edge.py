@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlflow.exceptions import MlflowException
@@ -24,7 +25,7 @@ from mlflow.tracking._tracking_service import utils as tracking_utils
 from mlflow.utils.search_utils import SearchUtils
 from pydantic import ValidationError
 
-from mlflow_ledger.bus import SCHEME, folder_of
+from mlflow_ledger.bus import SCHEME, EventTooLarge, folder_of, uri_of
 from mlflow_ledger.consumers import Decide, Foreseen, Ledger, open_ledger
 from mlflow_ledger.schemas import (
     ClaimCheck,
@@ -66,6 +67,7 @@ class LedgerStore:
         with_mlflow_errors(lambda: self._open(store_uri, artifact_root))
 
     def _open(self, store_uri: str, artifact_root: str | None) -> None:
+        check_alone()
         self._ledger = open_ledger(store_uri)
         if artifact_root is not None:
             self._ledger.artifact_root = artifact_root
@@ -129,6 +131,30 @@ class LedgerStore:
             claim = ClaimCheck.model_validate_json(text)
             return self._ledger.blobs.get(claim.digest).decode("utf-8")
         return text
+
+
+@functools.lru_cache(maxsize=1)
+def check_alone() -> None:
+    """Look, once, whether the scheme is ours alone.
+
+    MLflow takes whichever plugin comes last, so two processes could log to two different places.
+
+    Raises:
+        SettingsError: another distribution claims it too.
+    """
+    ours = __name__.rpartition(".")[0]
+    for group in ("mlflow.tracking_store", "mlflow.model_registry_store"):
+        others = {
+            f"{claim.value} of {claim.dist.name if claim.dist else 'an unknown distribution'}"
+            for claim in entry_points(group=group, name=SCHEME)
+            if not claim.value.startswith(f"{ours}.")
+        }
+        if others:
+            msg = (
+                f"mlflow-ledger is not alone in claiming {SCHEME}: URIs for {group}: so does "
+                f"{', '.join(sorted(others))}; uninstall one of them, since MLflow takes either"
+            )
+            raise SettingsError(msg)
 
 
 _analytics: dict[Ledger, Analytics] = {}
@@ -207,7 +233,7 @@ def with_mlflow_errors(work: Callable[[], Any]) -> Any:
         return work()
     except Refused as refused:
         raise MlflowException(refused.message, ErrorCode.Value(refused.reason.value)) from refused
-    except SettingsError as error:
+    except (SettingsError, EventTooLarge) as error:
         raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from error
     except ValidationError as error:
         raise MlflowException(_wrong_types(error), INVALID_PARAMETER_VALUE) from error
@@ -242,7 +268,7 @@ def _make_absolute(store_uri: str) -> None:
     ``mlflow run`` starts a project in the project's folder and hands it the tracking URI as it
     stands; a relative one would name another ledger there.
     """
-    absolute = f"{SCHEME}://{folder_of(store_uri)}"
+    absolute = uri_of(folder_of(store_uri))
     if os.environ.get("MLFLOW_TRACKING_URI") == store_uri:
         os.environ["MLFLOW_TRACKING_URI"] = absolute
     if tracking_utils._tracking_uri == store_uri:  # noqa: SLF001  # there is no public way

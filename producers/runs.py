@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mlflow.entities import (
     LifecycleStage,
@@ -52,6 +53,9 @@ from .edge import LedgerStore, first, now_ms, start_offset, text, whole
 from .entities import run_entity, run_info, without_gc
 from .experiments import active_experiment, check_max_results, experiment_no
 from .run_search import run_filters, run_orders
+
+if TYPE_CHECKING:
+    from mlflow_ledger.consumers import View
 
 __all__ = ["Runs", "active_run", "existing_run"]
 
@@ -187,7 +191,8 @@ class Runs(LedgerStore):
             limit=None if max_results is None else max_results + 1,
             offset=offset,
         )
-        with self._analytics.view() as view:
+
+        def page(view: View) -> tuple[list[Run], str | None]:
             numbers = find_runs(view, search)
             token = None
             if max_results is not None and len(numbers) > max_results:
@@ -199,7 +204,9 @@ class Runs(LedgerStore):
                     run_entity(row, details, self._arrived, inputs=False)
                     for row in run_rows(view.keyed, numbers)
                 ]
-        return runs, token
+            return runs, token
+
+        return self._analytics.query(page)
 
 
 def existing_run(db: sqlite3.Connection, run_id: str, event: Event | None = None) -> RunRow:

@@ -36,32 +36,39 @@ def run_sql(ledger: Ledger, statement: str) -> tuple[list[str], list[tuple[Any, 
     Raises:
         SqlError: not exactly one statement, or DuckDB refuses it.
     """
-    import duckdb
-
-    from mlflow_ledger.consumers import Analytics
+    from mlflow_ledger.consumers import Analytics, AnalyticsDamaged
 
     analytics = Analytics(ledger)
     try:
-        with analytics.view(catalog=True) as view:
-            db = view.columns
-            db.execute(files(__package__).joinpath("views.sql").read_text("utf-8"))
-            _lock_down(db)
-            try:
-                statements = db.extract_statements(statement)
-                if len(statements) != 1:
-                    msg = f"expected one SQL statement, found {len(statements)}"
-                    raise SqlError(msg)
-                if statements[0].type != duckdb.StatementType.SELECT:
-                    msg = f"only SELECT is answered here, not {statements[0].type.name}"
-                    raise SqlError(msg)
-                cursor = db.execute(statements[0])
-                columns = [column[0] for column in cursor.description or ()]
-                return columns, cursor.fetchall()
-            except duckdb.Error as error:
-                msg = f"{error}\nThe views are {', '.join(VIEWS)}."
-                raise SqlError(msg) from error
+        return analytics.query(lambda view: _answer(view.columns, statement), catalog=True)
+    except AnalyticsDamaged as error:
+        raise SqlError(str(error)) from error  # also of a clone built anew: it is the statement
     finally:
         analytics.close()
+
+
+def _answer(db: Any, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    import duckdb
+
+    from mlflow_ledger.consumers import is_damage
+
+    db.execute(files(__package__).joinpath("views.sql").read_text("utf-8"))
+    _lock_down(db)
+    try:
+        statements = db.extract_statements(statement)
+        if len(statements) != 1:
+            msg = f"expected one SQL statement, found {len(statements)}"
+            raise SqlError(msg)
+        if statements[0].type != duckdb.StatementType.SELECT:
+            msg = f"only SELECT is answered here, not {statements[0].type.name}"
+            raise SqlError(msg)
+        cursor = db.execute(statements[0])
+        return [column[0] for column in cursor.description or ()], cursor.fetchall()
+    except duckdb.Error as error:
+        if is_damage(error):
+            raise
+        msg = f"{error}\nThe views are {', '.join(VIEWS)}."
+        raise SqlError(msg) from error
 
 
 def _lock_down(db: Any) -> None:

@@ -1,19 +1,17 @@
-"""What takes how much of a ledger's folder."""
+"""What takes how much of a ledger's folder, as ``du`` counts: blocks, folders included."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import stat
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISDIR
 
 from mlflow_ledger.consumers import Ledger
 from mlflow_ledger.schemas import format_time
 
 __all__ = ["EventSize", "Part", "Stats", "stats"]
 
-_BLOCK_BYTES = 512  # what st_blocks counts in, whatever the file system's own blocks are
+_BLOCK_BYTES = 512  # of which st_blocks counts, whatever the file system's own are
 _PARTS = ("log", "state", "snapshots", "blobs", "other")
 _ENTITIES = {
     "experiments": "SELECT count(*) FROM experiments WHERE lifecycle <> 'purged'",
@@ -28,9 +26,9 @@ _ENTITIES = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the folder: how many files, and whether it can be folded again.
+    """A part of the folder: how many files, what they and their folders take on disk.
 
-    ``size_bytes`` is what it takes on disk, folders included: a small file takes a whole block.
+    ``disposable`` says whether it can be folded again.
     """
 
     name: str
@@ -69,51 +67,51 @@ class Stats:
 
 
 def stats(ledger: Ledger) -> Stats:
-    """Measure a ledger as ``du`` does; files that come or go meanwhile are counted or not."""
+    """Measure a ledger; files that come or go meanwhile are counted or not."""
+    parts = _parts(ledger.folder)  # first: looking into the log makes files that go at the end
     types = [EventSize(*row) for row in ledger.log.sizes()]
     entities = ledger.query(
         lambda db: {name: int(db.execute(sql).fetchone()[0]) for name, sql in _ENTITIES.items()}
     )
     last = ledger.log.last_offset()
     times = [stored.append_ms for offset in (1, last) if (stored := ledger.log.at(offset))]
-    position = str(ledger.log.end())
-    # What SQLite keeps beside a file goes when the last one who uses it closes it.
-    ledger.close()
-    found = {name: [0, 0] for name in _PARTS}
-    for path, status in _entries(ledger.folder):
-        part = found[_part_of(path.relative_to(ledger.folder))]
-        part[0] += not S_ISDIR(status.st_mode)
-        part[1] += status.st_blocks * _BLOCK_BYTES
     return Stats(
         folder=str(ledger.folder),
         ledger_id=ledger.ledger_id,
-        position=position,
+        position=str(ledger.log.end()),
         events=sum(size.count for size in types),
         first=format_time(times[0]) if times else None,
         last=format_time(times[-1]) if times else None,
-        parts=[
-            Part(name, files, size_bytes, name in ("state", "snapshots"))
-            for name, (files, size_bytes) in found.items()
-        ],
+        parts=parts,
         types=sorted(types, key=lambda size: (-size.size_bytes, size.type)),
         entities=entities,
     )
 
 
-def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """The folder and everything in it; what goes away meanwhile is left out."""
+def _parts(folder: Path) -> list[Part]:
+    found = {name: [0, 0] for name in _PARTS}
+    seen = set()
     for path in (folder, *folder.rglob("*")):
         try:
-            yield path, path.lstat()
+            status = path.lstat()
         except FileNotFoundError:
             continue
+        part = found[_part_of(path.relative_to(folder))]
+        part[0] += not stat.S_ISDIR(status.st_mode)
+        if (status.st_dev, status.st_ino) not in seen:  # two names of one file take its room once
+            seen.add((status.st_dev, status.st_ino))
+            part[1] += status.st_blocks * _BLOCK_BYTES
+    return [
+        Part(name, files, size_bytes, name in ("state", "snapshots"))
+        for name, (files, size_bytes) in found.items()
+    ]
 
 
 def _part_of(path: Path) -> str:
     """The part that a file belongs to, from its path in the folder."""
-    top = path.parts[0] if path.parts else ""
+    top = next(iter(path.parts), "")
     if top in ("blobs", "snapshots"):
         return top
     if top == "lock" or top.startswith("log.sqlite"):
         return "log"
-    return "state" if top.startswith(("state-", "CURRENT")) else "other"
+    return "state" if top.startswith(("state", "CURRENT")) else "other"

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
 from mlflow_ledger.bus import EMBEDDED, Position, Stored
 from mlflow_ledger.consumers import (
     STATE_TABLES,
     Analytics,
+    AnalyticsDamaged,
     Fold,
     Ledger,
     StateDamaged,
     StateFailures,
-    connect,
     create,
+    looked_at,
     state_digest,
 )
 from mlflow_ledger.schemas import ArtifactError, LogError, format_time
@@ -221,17 +222,18 @@ class _Verification:
             yield None
             return
         self.report.state = path.name
-        try:
-            live = connect(path)
-        except StateDamaged as error:
-            self._damaged(error)
-            yield None
-            return
-        try:
-            with StateFailures(path), closing(live):
-                yield live
-        except StateDamaged as error:
-            self._damaged(error)
+        with ExitStack() as stack:
+            try:
+                live = stack.enter_context(looked_at(path))
+            except StateDamaged as error:
+                self._damaged(error)
+                yield None
+                return
+            try:
+                with StateFailures(path):
+                    yield live
+            except StateDamaged as error:
+                self._damaged(error)
 
     def _damaged(self, error: StateDamaged) -> None:
         place = str(self.report.state)
@@ -279,6 +281,10 @@ class _Verification:
         analytics = Analytics(self._ledger)
         try:
             found, expected = analytics.digest()
+        except AnalyticsDamaged as error:
+            self.report.analytics = False
+            self._found("analytics", "snapshot", f"{error}: the snapshot was dropped")
+            return
         finally:
             analytics.close()
         self.report.analytics = found == expected

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from mlflow_ledger.bus import FileLock
-from mlflow_ledger.consumers import Analytics, Ledger
+from mlflow_ledger.consumers import Analytics, AnalyticsDamaged, Ledger
 from mlflow_ledger.consumers import clone as clone_module
 from mlflow_ledger.consumers.clone import Clone
 from mlflow_ledger.consumers.snapshots import Snapshot, Snapshots
@@ -389,7 +389,7 @@ def test_damage_that_shows_late_fails_one_question_and_no_more(ledger: Ledger) -
         snapshot.analytics.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         try:
             analytics.digest()
-        except duckdb.Error as error:
+        except AnalyticsDamaged as error:
             return "Corrupt" in str(error)
         analytics.close()
         return False
@@ -416,7 +416,7 @@ def test_a_clone_leaves_nothing_and_what_a_dead_process_left_goes(
     code = (
         "import os, signal, sys, tempfile; tempfile.tempdir = sys.argv[2]\n"
         "from pathlib import Path\n"
-        "from mlflow_ledger.consumers import Analytics, Ledger\n"
+        "from mlflow_ledger.consumers import Analytics, AnalyticsDamaged, Ledger\n"
         "analytics = Analytics(Ledger(Path(sys.argv[1])))\n"
         "analytics.digest()\n"
         "if sys.argv[3:]: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -440,7 +440,7 @@ def test_processes_that_start_at_once_keep_their_clones(ledger: Ledger, scratch:
     code = (
         "import sys, tempfile; tempfile.tempdir = sys.argv[2]\n"
         "from pathlib import Path\n"
-        "from mlflow_ledger.consumers import Analytics, Ledger\n"
+        "from mlflow_ledger.consumers import Analytics, AnalyticsDamaged, Ledger\n"
         "ledger = Ledger(Path(sys.argv[1]))\n"
         "sys.stdin.readline()\n"
         "for _ in range(15):\n"
@@ -466,7 +466,7 @@ def test_a_forked_child_gets_a_clone_of_its_own(ledger: Ledger, scratch: Path) -
     code = (
         "import os, sys, tempfile; tempfile.tempdir = sys.argv[2]\n"
         "from pathlib import Path\n"
-        "from mlflow_ledger.consumers import Analytics, Ledger\n"
+        "from mlflow_ledger.consumers import Analytics, AnalyticsDamaged, Ledger\n"
         "analytics = Analytics(Ledger(Path(sys.argv[1])))\n"
         "digest, parents = analytics.digest(), analytics._clone._path\n"
         "for _ in range(2):\n"

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 import pytest
-from mlflow.entities import ExperimentTag, Metric, Param, RunTag
+from mlflow.entities import ExperimentTag, LoggedModelTag, Metric, Param, RunTag
 from mlflow.utils.search_utils import SearchUtils
 
 from .pair import Answer, Factory, Pair
@@ -152,3 +152,11 @@ def test_a_token_that_no_answer_had(pair: Pair) -> None:
         for found in (answer.value, answer.other)
     ]
     assert offsets == [1, 2]  # MLflow's next page has the second experiment once more
+
+
+def test_a_logged_models_tag_has_a_limit(pair: Pair) -> None:
+    model = pair.make("create_logged_model", experiment_id="0", name="m")
+    tags = [LoggedModelTag("t", "x" * 600_000)]
+    answer, codes = both(pair, "set_logged_model_tags", model_id=model, tags=tags)
+    assert codes == [None, INVALID]
+    assert "at most 524288" in str(answer.mismatches)

@@ -346,4 +346,8 @@ def test_collect_plans_first_and_does_it_when_told(copy: Ledger) -> None:
     assert blob in document("collect", uri)["waiting"]
     assert blob in document("collect", uri, "--yes", "--grace-days", "0")["removed"]
     assert copy.blobs.size_bytes(digest) is None
+    other, size_bytes = copy.blobs.put(b"neither does anything name this")
+    done = document("collect", uri, "--yes", "--grace-days", "0")
+    assert done["condemned"] == done["removed"] == [{"digest": other, "size_bytes": size_bytes}]
+    assert copy.blobs.size_bytes(other) is None
     assert "nothing was done" in answer("collect", uri)

@@ -1,0 +1,1 @@
+"""What goes wrong around a ledger: disks, rights, mounts, kills, copies, strange names."""

@@ -1,0 +1,180 @@
+"""A disk that is full in earnest: a small file system of its own for each test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlflow_ledger.consumers import Analytics, Ledger, collect, plan_collection, state_digest
+from mlflow_ledger.schemas import ArtifactError, LogError, LogUnavailable
+from tests.bus.programs import created, say, tagged
+from tests.consumers.folding import State
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB. Only root may mount; tests/consumers limits files for all others."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("NOT TESTED: this machine permits no mounts, so no disk can be filled")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(disk: Path, spare_bytes: int = 0) -> Path:
+    """Take all room but some."""
+    filler = disk / "filler"
+    room = os.statvfs(disk)
+    size = room.f_bavail * room.f_frsize - spare_bytes
+    with filler.open("ab") as file:
+        while size > 0:
+            try:
+                size -= file.write(bytes(min(size, 65536)))
+                file.flush()
+            except OSError:
+                break
+    return filler
+
+
+def check_whole(ledger: Ledger) -> None:
+    """The state is what a fresh replay gives, and each source's ids have no gap."""
+    fresh = State()
+    fresh.apply(ledger.log.rows(1))
+    assert ledger.query(state_digest) == fresh.digest()
+    fresh.close()
+
+
+def tags(ledger: Ledger) -> set[str]:
+    found: set[str] = ledger.query(lambda db: {k for (k,) in db.execute("SELECT key FROM tags")})
+    return found
+
+
+@pytest.mark.parametrize("spare_bytes", [0, 40_000, 200_000])
+@pytest.mark.parametrize("reopened", [True, False])
+def test_while_logging(disk: Path, spare_bytes: int, reopened: bool) -> None:
+    ledger = Ledger(disk / "store")
+    say(ledger, created("r"))
+    filler = fill(disk, spare_bytes)
+    acknowledged: set[str] = set()
+    failures: list[str] = []
+    for number in range(60):
+        try:
+            say(ledger, tagged("r", f"t{number}", "x" * 5000))
+            acknowledged.add(f"t{number}")
+        except LogUnavailable as error:
+            failures.append(str(error))
+        if len(failures) == 5:
+            break
+    assert failures
+    for words in failures:
+        assert "full" in words or "disk I/O" in words
+        assert "Nothing was acknowledged" in words
+    filler.unlink()
+    if reopened:
+        ledger.close()
+        ledger = Ledger(disk / "store")
+    assert acknowledged <= tags(ledger)
+    assert len(tags(ledger)) <= len(acknowledged) + len(failures)
+    say(ledger, tagged("r", "after"))
+    assert "after" in tags(ledger)
+    check_whole(ledger)
+    assert len(ledger.files.all()) == 1
+    ledger.close()
+
+
+def test_a_first_write_on_a_full_disk(disk: Path) -> None:
+    filler = fill(disk)
+    ledger = Ledger(disk / "store")
+    with pytest.raises(LogError):
+        say(ledger, created("r"))
+    filler.unlink()
+    say(ledger, created("r"))
+    check_whole(ledger)
+    ledger.close()
+
+
+def test_while_publishing_a_snapshot(disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = Ledger(disk / "store")
+    say(ledger, created("r"), *(tagged("r", f"t{n}", "x" * 500) for n in range(50)))
+    analytics = Analytics(ledger)
+    before = analytics.digest()
+    object.__setattr__(ledger.settings, "snapshot_events", 10)
+    filler = fill(disk, 100_000)
+    assert analytics.digest() == before  # a search has its answer all the same
+    assert "cannot publish a snapshot" in caplog.text
+    with pytest.raises(LogUnavailable, match="make room"):
+        analytics.publish()
+    assert [p for p in (ledger.folder / "snapshots").iterdir() if p.is_dir()] == []
+    filler.unlink()
+    say(ledger, tagged("r", "after"))
+    snapshot = analytics.publish()
+    assert snapshot is not None
+    analytics.close()
+    again = Analytics(ledger)
+    ours, states = again.digest()
+    assert ours == states != before[0]
+    again.close()
+    check_whole(ledger)
+    ledger.close()
+
+
+def test_while_the_private_copy_is_made(
+    disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger has room, the temporary folder has none."""
+    ledger = Ledger(tmp_path / "store")
+    say(ledger, created("r"), *(tagged("r", f"t{n}", "x" * 500) for n in range(50)))
+    first = Analytics(ledger)
+    before = first.digest()
+    assert first.publish() is not None
+    first.close()
+    (disk / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(disk / "tmp"))
+    filler = fill(disk)
+    analytics = Analytics(ledger)
+    for _ in range(2):
+        with pytest.raises(LogUnavailable, match="set TMPDIR"):
+            analytics.digest()
+    assert len(list((ledger.folder / "snapshots").glob("*/manifest.json"))) == 1
+    filler.unlink()
+    assert analytics.digest() == before
+    analytics.close()
+    ledger.close()
+
+
+@pytest.mark.parametrize("size_bytes", [10, 3_000_000])
+def test_while_an_artifact_is_written(disk: Path, tmp_path: Path, size_bytes: int) -> None:
+    ledger = Ledger(disk / "store")
+    say(ledger, created("r"))
+    kept, _ = ledger.blobs.put(b"kept")
+    local = tmp_path / "local"
+    local.write_bytes(os.urandom(size_bytes))
+    filler = fill(disk)
+    with pytest.raises(ArtifactError, match="Nothing was logged"):
+        ledger.blobs.put_file(local)
+    assert ledger.blobs.get(kept) == b"kept"
+    assert [digest for digest, _ in ledger.blobs.all()] == [kept]
+    filler.unlink()
+    digest, _ = ledger.blobs.put_file(local)
+    assert ledger.blobs.get(digest) == local.read_bytes()
+    files = [p for p in (ledger.folder / "blobs").rglob("*") if p.is_file()]
+    assert len(files) == 2  # nothing is left of the attempt
+    ledger.close()
+
+
+def test_collecting_makes_room_on_a_full_disk(disk: Path) -> None:
+    ledger = Ledger(disk / "store")
+    say(ledger, created("r"))
+    ledger.blobs.put(os.urandom(2_000_000))
+    collect(ledger, plan_collection(ledger, 0, 1))
+    fill(disk, 100_000)
+    done = collect(ledger, plan_collection(ledger, 2**62, 0))
+    assert len(done.remove) == 1
+    assert os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize > 1_900_000
+    ledger.close()
