@@ -17,6 +17,7 @@ from playwright.sync_api import ConsoleMessage as Message
 from playwright.sync_api import Page, Request, Response, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+MISSING = "no chromium on this machine (Debian: apt-get install chromium): NO UI IS TESTED"
 SHOTS = os.environ.get("MLFLOW_LEDGER_SCREENSHOTS")
 """A folder for screenshots; `docs/` for those of the documentation."""
 SIZE = {"width": 1280, "height": 800}
@@ -83,13 +84,16 @@ class Visit:
             self.remarks.append(f"console at {path}: {message.text}")
 
 
+def need_chromium() -> None:
+    """Skip where there is no browser; in CI that is a failure."""
+    if CHROMIUM is None:
+        assert not os.environ.get("CI"), MISSING
+        pytest.skip(MISSING)
+
+
 @contextmanager
 def visiting(url: str) -> Iterator[Visit]:
-    """A fresh browser at a server; skips, or fails in CI, where there is none."""
-    if CHROMIUM is None:
-        missing = "no chromium on this machine (Debian: apt-get install chromium): no UI was tested"
-        assert not os.environ.get("CI"), missing
-        pytest.skip(missing)
+    """A fresh browser at a server."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,

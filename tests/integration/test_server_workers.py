@@ -24,6 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
         server.stop()
         assert "Traceback" not in server.output()
+        assert "mlflow.webhooks" not in server.output(), "nothing is sent to anybody"
 
 
 def test_clients_read_their_own_writes_from_any_worker(server: Server, tmp_path: Path) -> None:

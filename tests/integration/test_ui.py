@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, expect
 
-from .browser import Visit, visiting
+from .browser import Visit, need_chromium, visiting
 from .programs import MLFLOW, PYTHON, SCRIPTS, last_json, run, serving, wait_until
 
 expect.set_options(timeout=60_000)
@@ -49,6 +49,7 @@ STORES = {
 @pytest.mark.parametrize("store", STORES)
 def test_a_tour_of_the_ui(store: str, tmp_path: Path) -> None:
     """Both stores take the same tour: what MLflow's own complains of is no fault of ours."""
+    need_chromium()
     uri, more = STORES[store]
     made = last_json(run(tmp_path, PYTHON, SCRIPTS / "scene.py", uri).stdout)
     command = [MLFLOW, "server", "--workers", "2", "--backend-store-uri", uri, *more]
