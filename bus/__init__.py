@@ -1,5 +1,6 @@
 """Where it is said: the Log seam and what implements it."""
 
+from .appending import Appending
 from .failpoint import FAILPOINTS, reach
 from .fork import Forkable, abandon, forkable
 from .lock import FileLock
@@ -13,7 +14,8 @@ from .private import PrivateFolder
 from .selection import Selection
 from .settings import SCHEME, Settings, folder_of, uri_of
 from .sharing import may_write, share, share_database
-from .sqlite import FORMAT, Appending, SqliteFailures, SqliteLog, Synchronous
+from .sqlite import SqliteLog, Synchronous
+from .sqlite_failures import FORMAT, SqliteFailures
 from .writer import (
     MAX_EVENT_BYTES,
     RULES,

@@ -9,18 +9,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Any, Literal, Self
+from types import MappingProxyType
+from typing import Any, Literal
 
 from mlflow_ledger.schemas import (
     LogDamaged,
     LogError,
-    LogForeign,
     LogMissing,
     LogUnavailable,
     Record,
 )
 
+from .appending import Appending
 from .fork import abandon, forkable
 from .lock import FileLock
 from .log import TOPICS, Outgoing, Stored
@@ -28,12 +28,10 @@ from .onlooker import ChangedMeanwhile, Onlooker
 from .position import EMBEDDED, Position
 from .selection import Selection
 from .sharing import may_write, share, share_database
+from .sqlite_failures import FORMAT, SqliteFailures, identify, log_damaged
 from .sqlite_rows import COLUMNS, INSERT, Dictionary, record_of
 
-__all__ = ["FORMAT", "Appending", "SqliteFailures", "SqliteLog", "Synchronous"]
-
-FORMAT = 1
-"""The version of the file's layout; a program reads its own and older ones."""
+__all__ = ["SqliteLog", "Synchronous"]
 
 Synchronous = Literal["normal", "full"]
 
@@ -309,7 +307,7 @@ class SqliteLog:
 
     def damaged(self, what: str) -> LogDamaged:
         """The error to raise where the log is not what was written."""
-        return LogDamaged(_damaged(self.path, what))
+        return log_damaged(self.path, what)
 
     def size_bytes(self) -> int:
         """What the log takes on disk."""
@@ -375,7 +373,7 @@ class SqliteLog:
             connection = self._connect(apart=apart)
             try:
                 connection.execute(f"PRAGMA synchronous = {self._synchronous.upper()}")
-                self._ledger_id = _identify(self.path, connection)
+                self._ledger_id = identify(self.path, connection)
                 if not self.read_only:
                     share_database(self.path)
             except BaseException:
@@ -417,144 +415,7 @@ class SqliteLog:
         return stored
 
 
-class Appending:
-    """A transaction on the log: what it ends with, and how to append to it."""
-
-    __slots__ = ("_log", "_ms", "last_offset")
-
-    def __init__(self, log: SqliteLog) -> None:
-        """Append behind ``last_offset`` (0: the log is empty)."""
-        self._log = log
-        self.last_offset = 0
-        self._ms = 0
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        with self._log.failures:
-            connection = self._log.connection()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                self.last_offset, self._ms = connection.execute(_LAST).fetchone() or (0, 0)
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Commit, or after an error roll back."""
-        connection = self._log.connection()
-        committed = False
-        try:
-            if error is None:
-                with self._log.failures:
-                    connection.execute("COMMIT")
-                committed = True
-        finally:
-            if not committed:  # a commit can fail too: the disk is full
-                self._log.forget_numbers()
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-
-    def since(self, offset: int, limit: int) -> list[tuple[str, str]]:
-        """Type and subject of what stands behind ``offset``, at most ``limit`` of them."""
-        with self._log.failures:
-            return self._log.connection().execute(_SINCE, (offset, limit)).fetchall()
-
-    def append(self, records: Sequence[Outgoing]) -> list[Stored]:
-        """Append records within the transaction."""
-        with self._log.failures:
-            stored = self._log.insert(records, self.last_offset, self._ms)
-        if stored:
-            self.last_offset, self._ms = stored[-1].offset, stored[-1].append_ms
-        return stored
-
-
 _OPTIONS: dict[str, Any] = {"isolation_level": None, "check_same_thread": False, "timeout": 30}
 _TRIES = 20
-_LAST = "SELECT seq, append_ms FROM events ORDER BY seq DESC LIMIT 1"
-_SINCE = (
-    "SELECT type, subject FROM events JOIN schemas USING (schema_no) "
-    "WHERE seq > ? ORDER BY seq LIMIT ?"
-)
 _COUNTS = MappingProxyType(dict.fromkeys(TOPICS, 1))
 _PARTITIONS = frozenset((topic, 0) for topic in TOPICS)
-
-
-def _identify(path: Path, connection: sqlite3.Connection) -> str:
-    """The ledger whose log this file is."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == 0 and path.stat().st_size == 0:
-        msg = _damaged(path, "it is empty")
-        raise LogDamaged(msg)
-    if version > FORMAT:
-        msg = (
-            f"{path} has format {version} and this program reads up to {FORMAT}: it was written by "
-            "a newer mlflow-ledger; upgrade this one"
-        )
-        raise LogForeign(msg)
-    row = None
-    if (
-        version >= 1
-        and connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone()
-    ):
-        row = connection.execute("SELECT value FROM meta WHERE key = 'ledger_id'").fetchone()
-    if row is None:
-        msg = f"{path} is a SQLite file, but no ledger's log; name another folder"
-        raise LogForeign(msg)
-    return str(row[0])
-
-
-def _damaged(path: Path, what: object) -> str:
-    return (
-        f"{path} is damaged ({what}). The log cannot be rebuilt from anything else: restore it "
-        "from a backup; where it can still be read, `mlflow-ledger verify` names what is lost"
-    )
-
-
-class SqliteFailures:
-    """Says what SQLite's errors mean for a file of ours; a context that can be entered again.
-
-    Raises:
-        LogDamaged: the file is garbled.
-        LogUnavailable: it cannot be read or written now (rights, disk full, I/O).
-    """
-
-    __slots__ = ("_path",)
-
-    def __init__(self, path: Path) -> None:
-        """Of the file at ``path``."""
-        self._path = path
-
-    def __enter__(self) -> None:
-        """Nothing happens; it is entered at every write."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Raise what the error means, if it is one of SQLite's."""
-        if isinstance(error, sqlite3.DatabaseError):
-            self._explain(error)
-
-    def _explain(self, error: sqlite3.DatabaseError) -> None:
-        code = getattr(error, "sqlite_errorcode", None)
-        # Without a code it is not SQLite but Python that could not read a text.
-        code = sqlite3.SQLITE_CORRUPT if code is None else code & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise LogDamaged(_damaged(self._path, error)) from error
-        if code in (
-            sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY,
-            sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY,
-        ):  # fmt: skip
-            msg = (
-                f"cannot use {self._path}: {error}. Nothing was acknowledged; try again when it is "
-                "mended"
-            )
-            raise LogUnavailable(msg) from error
