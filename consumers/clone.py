@@ -41,7 +41,7 @@ _ROW_GROUP = 16_384
 Windows = dict[tuple[Any, ...], tuple[int, list[int]]]
 """Parts of answers that pages were cut from: by question, where it begins and what it holds."""
 _ROW_BATCH = 20_000
-_CHANGE_BATCH = 4000
+_CHANGE_BATCH = 2000
 _HISTORY_BATCH_BYTES = 24 * 50_000
 
 

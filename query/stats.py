@@ -67,22 +67,23 @@ class Stats:
 
 
 def stats(ledger: Ledger) -> Stats:
-    """Measure a ledger; files that come or go meanwhile are counted or not."""
-    parts = _parts(ledger.folder)  # first: looking into the log makes files that go at the end
+    """Measure a ledger and close it; files that come or go meanwhile are counted or not."""
     types = [EventSize(*row) for row in ledger.log.sizes()]
     entities = ledger.query(
         lambda db: {name: int(db.execute(sql).fetchone()[0]) for name, sql in _ENTITIES.items()}
     )
     last = ledger.log.last_offset()
     times = [stored.append_ms for offset in (1, last) if (stored := ledger.log.at(offset))]
+    position = str(ledger.log.end())
+    ledger.close()  # what SQLite keeps beside an open file, and what a crash has left, goes with it
     return Stats(
         folder=str(ledger.folder),
         ledger_id=ledger.ledger_id,
-        position=str(ledger.log.end()),
+        position=position,
         events=sum(size.count for size in types),
         first=format_time(times[0]) if times else None,
         last=format_time(times[-1]) if times else None,
-        parts=parts,
+        parts=_parts(ledger.folder),
         types=sorted(types, key=lambda size: (-size.size_bytes, size.type)),
         entities=entities,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +47,7 @@ def test_a_closed_ledger_with_one_run(tmp_path: Path) -> None:
 def test_an_empty_ledger(ledger: Ledger) -> None:
     ledger.catch_up()
     expected = du(ledger.folder)  # with files that SQLite keeps beside those that are open
-    assert close_to(stats(ledger).size_bytes, expected)
+    assert close_to(stats(Ledger(ledger.folder)).size_bytes, expected)
 
 
 def test_a_ledger_with_snapshots_blobs_and_files_being_written(ledger: Ledger) -> None:
@@ -59,7 +60,7 @@ def test_a_ledger_with_snapshots_blobs_and_files_being_written(ledger: Ledger) -
     (ledger.folder / "sparse").write_bytes(b"")
     with (ledger.folder / "sparse").open("r+b") as file:
         file.truncate(50_000_000)  # apparent bytes only
-    found, expected = stats(ledger), du(ledger.folder)
+    found, expected = stats(Ledger(ledger.folder)), du(ledger.folder)
     analytics.close()
     assert close_to(found.size_bytes, expected)
     for name in ("snapshots", "blobs"):
@@ -73,3 +74,11 @@ def test_a_file_of_two_names_takes_its_room_once(ledger: Ledger) -> None:
     blob = next(path for path in (ledger.folder / "blobs").rglob("*") if path.is_file())
     (ledger.folder / "again").hardlink_to(blob)
     assert close_to(stats(ledger).size_bytes, du(ledger.folder))
+
+
+def test_a_ledger_that_was_left_in_mid_flight(ledger: Ledger, tmp_path: Path) -> None:
+    say(ledger, created("r"), *(tagged("r", f"t{n}", "x" * 4000) for n in range(1000)))
+    shutil.copytree(ledger.folder, tmp_path / "left")
+    assert (tmp_path / "left" / "log.sqlite-wal").stat().st_size > 1_000_000
+    found = stats(Ledger(tmp_path / "left"))
+    assert close_to(found.size_bytes, du(tmp_path / "left"))

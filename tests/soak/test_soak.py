@@ -40,14 +40,14 @@ def soak(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_processes_killed_at_any_moment() -> None:
-    done = soak("kills", "--seconds=8", "--kills=24", "--longest=2", "--forgive-starving")
+    done = soak("kills", "--seconds=5", "--kills=16", "--longest=2", "--forgive-starving")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all holds" in done.stdout
 
 
 def test_a_short_day() -> None:
     """Too short to say anything of memory; the rest of what a day promises holds."""
-    done = soak("day", "--runs=600", "--points=30000", "--growth=100")
+    done = soak("day", "--runs=200", "--points=10000", "--growth=100")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all holds" in done.stdout
 
