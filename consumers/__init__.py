@@ -8,7 +8,7 @@ from .collection import Collection, collect, plan_collection
 from .committer import Decide
 from .digest import STATE_TABLES, rows_digest, state_digest
 from .fold import FOLD_VERSION, Fold, Verdict
-from .known import ExperimentFacts, Foreseen, Known
+from .known import ExperimentFacts, Foreseen, Known, ModelFacts
 from .ledger import Ledger, open_ledger
 from .onlooking import looked_at
 from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
@@ -30,6 +30,7 @@ __all__ = [
     "Foreseen",
     "Known",
     "Ledger",
+    "ModelFacts",
     "Snapshot",
     "Snapshots",
     "StateDamaged",

@@ -69,26 +69,33 @@ class Committer:
         """
         with self._state.lock:
             events = self._state.repairing(lambda: self._write(decide))
-            if foreseen is not None:
-                self._state.repairing(lambda: self._learn(foreseen))
+            self._learn(foreseen)
         return events
 
-    def write_and_ask(self, decide: Decide, question: Callable[[sqlite3.Connection], T]) -> T:
+    def write_and_ask(
+        self,
+        decide: Decide,
+        question: Callable[[sqlite3.Connection], T],
+        foreseen: Foreseen | None = None,
+    ) -> T:
         """Say what ``decide`` decides, and ask the state that holds it, before anything else."""
         with self._state.lock:
             self._state.repairing(lambda: self._write(decide))
+            self._learn(foreseen)
             return self._state.repairing(lambda: question(self._state.current()[0]))
 
-    def write_foreseen(self, foreseen: Foreseen, encoded: Sequence[Encoded]) -> bool:
-        """Say what was foreseen, if it holds."""
+    def write_foreseen(
+        self, foreseen: Foreseen, encoded: Sequence[Encoded]
+    ) -> Sequence[Outgoing] | None:
+        """Say what was foreseen, if it holds; returns what was said."""
         if self.known.offset == 0 or self._log.replaced():
-            return False
+            return None
         said: list[Outgoing] = []
         try:
             with self._log.transaction() as appending:
                 self.known.follow(appending)
                 if not foreseen.holds(self.known):
-                    return False
+                    return None
                 reach("append.begun")
                 self._stamp(foreseen.events, said, encoded)
                 appending.append(said)
@@ -101,7 +108,7 @@ class Committer:
         self.known.said(foreseen.events, appending.last_offset)
         self._unfolded += len(said)
         self._unfolded_bytes += sum(outgoing.record.size_bytes() for outgoing in said)
-        return True
+        return said
 
     def has_unfolded(self) -> bool:
         """Whether this process has said what it has not seen folded."""
@@ -135,9 +142,10 @@ class Committer:
         self.known.forget()
         self._unfolded = self._unfolded_bytes = 0
 
-    def _learn(self, foreseen: Foreseen) -> None:
-        state, _ = self._state.current()
-        foreseen.learn(self.known, state)
+    def _learn(self, foreseen: Foreseen | None) -> None:
+        if foreseen is not None:
+            learn = foreseen.learn
+            self._state.repairing(lambda: learn(self.known, self._state.current()[0]))
 
     def _write(self, decide: Decide) -> list[Event]:
         state, fold = self._caught_up()

@@ -1,11 +1,11 @@
-"""What a process knows of runs and experiments for certain, without asking the state."""
+"""What a process knows of runs, experiments and models for certain, without asking the state."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from mlflow_ledger.bus import Appending
 from mlflow_ledger.schemas import (
@@ -15,8 +15,11 @@ from mlflow_ledger.schemas import (
     InputsLogged,
     KeyValue,
     LoggedModelEvent,
+    ModelVersionCreated,
     OutputsLogged,
+    RegisteredModelDeleted,
     RegisteredModelEvent,
+    RegisteredModelRenamed,
     RunCreated,
     RunDataLogged,
     RunTagDeleted,
@@ -25,14 +28,22 @@ from mlflow_ledger.schemas import (
     event_types,
 )
 
-__all__ = ["ExperimentFacts", "Foreseen", "Known"]
+__all__ = ["ExperimentFacts", "Foreseen", "Known", "ModelFacts"]
+
+T = TypeVar("T")
 
 _MOST_RUNS = 256
+_MOST_MODELS = 256
 _MOST_PARAMS = 4000
 _MOST_FOLLOWED = 1000
 
 _ABOUT_ONE_RUN = frozenset(kind.__name__ for kind in (RunCreated, RunDataLogged))
 """They may add params to the run they are about, and change nothing else that is known."""
+
+_ABOUT_MODELS = frozenset(
+    kind.__name__ for kind in (RegisteredModelRenamed, RegisteredModelDeleted)
+)
+"""They may change which model a name stands for, or whether one is there."""
 
 _CHANGE_NOTHING_KNOWN = frozenset(
     kind.__name__
@@ -56,6 +67,14 @@ class ExperimentFacts(NamedTuple):
     artifact_location: str
 
 
+class ModelFacts(NamedTuple):
+    """What creating a version of a registered model depends on."""
+
+    uid: str
+    versions: int
+    """The highest number that a version of it ever had."""
+
+
 class Known:
     """Facts that hold as of one event of the log; use it under the log's lock.
 
@@ -70,19 +89,19 @@ class Known:
         self.offset = 0
         self._runs: dict[str, dict[str, str | None] | None] = {}
         self._experiments: dict[int, ExperimentFacts] = {}
+        self._models: dict[str, ModelFacts] = {}
 
     def forget(self) -> None:
         """Know nothing any more."""
         self.offset = 0
-        self._runs.clear()
-        self._experiments.clear()
+        self._forget_facts()
 
     def follow(self, appending: Appending) -> None:
         """Take note of what others have appended since."""
         if self.offset == appending.last_offset:
             return
         behind = appending.last_offset - self.offset
-        if not 0 < behind <= _MOST_FOLLOWED or not (self._runs or self._experiments):
+        if not 0 < behind <= _MOST_FOLLOWED or not self._facts():
             self.forget()
         else:
             for type_name, subject in appending.since(self.offset, behind):
@@ -112,6 +131,10 @@ class Known:
         """An experiment that is known to be active. May be asked without the lock."""
         return self._experiments.get(experiment_id)
 
+    def model(self, name: str) -> ModelFacts | None:
+        """A registered model that is known to be there. May be asked without the lock."""
+        return self._models.get(name)
+
     def said(self, events: Sequence[Event], last_offset: int) -> None:
         """Take note of what this process has appended itself, foreseen to be accepted."""
         for event in events:
@@ -119,6 +142,9 @@ class Known:
                 self._keep_run(event.run_id, {})
             elif isinstance(event, RunDataLogged):
                 self._add_params(event)
+            elif isinstance(event, ModelVersionCreated) and event.name in self._models:
+                uid, versions = self._models[event.name]
+                self._models[event.name] = ModelFacts(uid, versions + 1)
             else:
                 self._note(type(event).__name__, event.subject)
         self.offset = last_offset
@@ -154,18 +180,37 @@ class Known:
         if row is not None:
             self._experiments[experiment_id] = ExperimentFacts(*row)
 
+    def look_at_model(self, state: sqlite3.Connection, name: str) -> None:
+        """Learn about a registered model from a state that is at the log's end."""
+        row = state.execute(
+            "SELECT m.uid, coalesce(max(version), 0) FROM registered_models m "
+            "LEFT JOIN model_versions USING (model_no) "
+            "WHERE name = ? AND workspace = 'default' GROUP BY m.model_no",
+            (name,),
+        ).fetchone()
+        if row is not None:
+            _keep(self._models, name, ModelFacts(*row), _MOST_MODELS)
+
     def _note(self, type_name: str, subject: str) -> None:
         if type_name in _ABOUT_ONE_RUN:
             self._runs.pop(subject.removeprefix("runs:/"), None)
+        elif type_name == ModelVersionCreated.__name__:
+            self._models.pop(subject.removeprefix("models:/"), None)
+        elif type_name in _ABOUT_MODELS:
+            self._models.clear()
         elif type_name not in _CHANGE_NOTHING_KNOWN:
-            self._runs.clear()
-            self._experiments.clear()
+            self._forget_facts()
+
+    def _facts(self) -> int:
+        return len(self._runs) + len(self._experiments) + len(self._models)
+
+    def _forget_facts(self) -> None:
+        self._runs.clear()
+        self._experiments.clear()
+        self._models.clear()
 
     def _keep_run(self, run_id: str, params: dict[str, str | None] | None) -> None:
-        self._runs.pop(run_id, None)
-        while len(self._runs) >= _MOST_RUNS:
-            del self._runs[next(iter(self._runs))]
-        self._runs[run_id] = params
+        _keep(self._runs, run_id, params, _MOST_RUNS)
 
     def _add_params(self, event: RunDataLogged) -> None:
         params = self._runs.get(event.run_id)
@@ -174,6 +219,14 @@ class Known:
         params.update((pair.key, pair.value) for pair in event.content.params)
         if len(params) > _MOST_PARAMS:
             self._runs[event.run_id] = None
+
+
+def _keep(facts: dict[str, T], key: str, value: T, most: int) -> None:
+    """Keep a fact as the newest; the oldest goes where there are too many."""
+    facts.pop(key, None)
+    while len(facts) >= most:
+        del facts[next(iter(facts))]
+    facts[key] = value
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import atexit
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ from mlflow_ledger.bus import (
     EMBEDDED,
     Actor,
     ChangedMeanwhile,
+    Outgoing,
     Position,
     Settings,
     SqliteLog,
@@ -24,7 +25,7 @@ from mlflow_ledger.bus import (
     forkable,
     prepare,
 )
-from mlflow_ledger.schemas import Event, LogMissing
+from mlflow_ledger.schemas import Envelope, Event, LogMissing
 
 from .blobs import Blobs
 from .committer import Committer, Decide
@@ -104,18 +105,47 @@ class Ledger:
         if foreseen is None:
             with self.log.lock:
                 return self._committer.write(decide)
+        return self._say(
+            foreseen,
+            lambda _: list(foreseen.events),
+            lambda: self._committer.write(decide, foreseen),
+        )
+
+    def write_and_ask(
+        self,
+        decide: Decide,
+        question: Callable[[sqlite3.Connection], T],
+        foreseen: Foreseen | None = None,
+        answer: Callable[[Envelope], T] | None = None,
+    ) -> T:
+        """Say what ``decide`` decides, and ask the state that holds just that.
+
+        Where ``foreseen`` holds, ``answer`` gives the answer, told how its first event was said.
+        """
+        if foreseen is None or answer is None:
+            with self.log.lock:
+                return self._committer.write_and_ask(decide, question)
+        return self._say(
+            foreseen,
+            lambda said: answer(said[0].record.envelope),
+            lambda: self._committer.write_and_ask(decide, question, foreseen),
+        )
+
+    def _say(
+        self,
+        foreseen: Foreseen,
+        answer: Callable[[Sequence[Outgoing]], T],
+        otherwise: Callable[[], T],
+    ) -> T:
+        """Say what is foreseen, and answer; do otherwise, under the lock, where it doesn't hold."""
         encoded = [prepare(event) for event in foreseen.events]
         with self.log.lock:
-            if not self._committer.write_foreseen(foreseen, encoded):
-                return self._committer.write(decide, foreseen)
+            said = self._committer.write_foreseen(foreseen, encoded)
+            if said is None:
+                return otherwise()
         if self._committer.owes_folding():
             self._committer.pay_folding()
-        return list(foreseen.events)
-
-    def write_and_ask(self, decide: Decide, question: Callable[[sqlite3.Connection], T]) -> T:
-        """Say what ``decide`` decides, and ask the state that holds just that."""
-        with self.log.lock:
-            return self._committer.write_and_ask(decide, question)
+        return answer(said)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:

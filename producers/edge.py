@@ -29,6 +29,7 @@ from mlflow_ledger.bus import SCHEME, EventTooLarge, folder_of, uri_of
 from mlflow_ledger.consumers import Decide, Foreseen, Ledger, open_ledger
 from mlflow_ledger.schemas import (
     ClaimCheck,
+    Envelope,
     Event,
     LedgerError,
     LogUnavailable,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from mlflow_ledger.consumers import Analytics
 
 __all__ = [
+    "MAX_WHOLE",
     "LedgerStore",
     "increasing_ns",
     "mlflow_errors",
@@ -54,7 +56,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _TOLD = (LedgerError, MlflowException, ValidationError)  # each becomes its own code at the edge
 _CLAIM_BYTES = 256 * 1024
-_MAX_INT64 = 2**63 - 1
+MAX_WHOLE = 2**63 - 1
 
 
 class LedgerStore:
@@ -97,10 +99,16 @@ class LedgerStore:
         except Exception as error:
             raise _unforeseen(error) from error
 
-    def _decide_and_ask(self, decide: Decide, question: Callable[[sqlite3.Connection], Any]) -> Any:
+    def _decide_and_ask(
+        self,
+        decide: Decide,
+        question: Callable[[sqlite3.Connection], Any],
+        foreseen: Foreseen | None = None,
+        answer: Callable[[Envelope], Any] | None = None,
+    ) -> Any:
         """Say what depends on what is there, and read what came of it."""
         try:
-            return self._ledger.write_and_ask(decide, question)
+            return self._ledger.write_and_ask(decide, question, foreseen, answer)
         except _TOLD:
             raise
         except Exception as error:
@@ -190,13 +198,13 @@ def increasing_ns() -> int:
 
 def whole(number: float | None) -> int | None:
     """A number that MLflow lets through as the whole number it stands for."""
-    if number is None or (type(number) is int and -_MAX_INT64 <= number <= _MAX_INT64):
+    if number is None or (type(number) is int and -MAX_WHOLE <= number <= MAX_WHOLE):
         return number
     try:
         value = int(number)
     except (OverflowError, ValueError):
         raise MlflowException(f"{number} is no whole number", INVALID_PARAMETER_VALUE) from None
-    if abs(value) > _MAX_INT64:
+    if abs(value) > MAX_WHOLE:
         # The words and the code of MLflow's SQL store, where the driver refuses the number.
         raise MlflowException("Python int too large to convert to SQLite INTEGER", INTERNAL_ERROR)
     return value

@@ -107,7 +107,8 @@ class LoggedModels(LedgerStore):
 
     def finalize_logged_model(self, model_id: str, status: LoggedModelStatus) -> LoggedModel:
         """Give a logged model its final status."""
-        self._about_model(lambda: LoggedModelFinalized(model_id=model_id, status=status.value))
+        final = LoggedModelStatus(status).value  # a plain text names a status as well
+        self._about_model(lambda: LoggedModelFinalized(model_id=model_id, status=final))
         return self.get_logged_model(model_id, allow_deleted=True)
 
     def set_logged_model_tags(self, model_id: str, tags: list[LoggedModelTag]) -> None:

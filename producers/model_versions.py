@@ -12,6 +12,7 @@ from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from mlflow.entities.model_registry.model_version_stages import (
     ALL_STAGES,
     DEFAULT_STAGES_FOR_GET_LATEST_VERSIONS,
+    STAGE_NONE,
     get_canonical_stage,
 )
 from mlflow.exceptions import MlflowException
@@ -34,6 +35,7 @@ from mlflow.utils.validation import (
     _validate_tag_name,
 )
 
+from mlflow_ledger.consumers import Foreseen
 from mlflow_ledger.query import (
     Filter,
     Order,
@@ -62,7 +64,7 @@ from mlflow_ledger.schemas import (
     TagContent,
 )
 
-from .edge import start_offset, text, whole
+from .edge import first, start_offset, text, whole
 from .registered_models import RegisteredModels, asks_for_prompts, existing_model
 from .registry_entities import version_entity
 
@@ -109,7 +111,22 @@ class ModelVersions(RegisteredModels):
                 ),
             )
 
-        row = self._about(name, say, lambda db: _version_of_uid(db, version_uid))
+        facts = self._ledger.known.model(name)
+        foreseen = Foreseen(
+            [say(facts.uid)] if facts else [],
+            lambda known: facts is not None and known.model(name) == facts,
+            lambda known, state: known.look_at_model(state, name),
+        )
+        number = facts.versions + 1 if facts else 0
+        row = self._about(
+            name,
+            say,
+            lambda db: _version_of_uid(db, version_uid),
+            foreseen,
+            lambda envelope: _new_version(
+                first(foreseen.events), number, envelope.time_ms, description
+            ),
+        )
         return version_entity(row, self._arrived)
 
     def get_model_version(self, name: str, version: str | int) -> ModelVersion:
@@ -302,6 +319,32 @@ def _existing(db: sqlite3.Connection, name: str, version: str | int) -> VersionR
     if row is None:
         raise Refused(Reason.MISSING, f"Model Version (name={name}, version={number}) not found")
     return row
+
+
+def _new_version(event: Event, number: int, now_ms: int, description: str | None) -> VersionRow:
+    """A version as the state will hold it, but for the number of its model there."""
+    assert isinstance(event, ModelVersionCreated)
+    assert event.content is not None
+    content = event.content
+    return VersionRow(
+        model_no=0,
+        version=number,
+        uid=event.version_uid,
+        name=event.name,
+        workspace="default",
+        created_ms=now_ms,
+        updated_ms=now_ms,
+        description=description,
+        user_id=content.user_id,
+        stage=STAGE_NONE,
+        source=content.source,
+        storage_location=content.storage_location,
+        run_id=event.run_id,
+        run_link=content.run_link,
+        model_id=event.model_id,
+        tags=sorted((tag.key, tag.value) for tag in content.tags),
+        aliases=[],
+    )
 
 
 def _version_of_uid(db: sqlite3.Connection, uid: str) -> VersionRow:

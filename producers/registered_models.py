@@ -194,7 +194,7 @@ class RegisteredModels(LedgerStore):
         page: PagedList[RegisteredModel] = self._ask(question)
         return page
 
-    def _about(self, name: str, say: Any, question: Any = lambda _: None) -> Any:
+    def _about(self, name: str, say: Any, question: Any = lambda _: None, *foreseen: Any) -> Any:
         """Say something about the model of a name, by its uid; the answer to a question then."""
         _validate_model_name(name)
 
@@ -207,7 +207,7 @@ class RegisteredModels(LedgerStore):
                 )
             return [say(uid)]
 
-        return self._decide_and_ask(decide, question)
+        return self._decide_and_ask(decide, question, *foreseen)
 
 
 def existing_model(db: sqlite3.Connection, name: str) -> ModelRow:

@@ -45,7 +45,16 @@ from .logged_models import (
     LoggedModelTagsSet,
     LoggedModelTagsSetContent,
 )
-from .packed import MAX_FLOAT, Point, metric_columns, normalised, points
+from .packed import (
+    MAX_FLOAT,
+    MetricColumns,
+    Point,
+    metric_columns,
+    normalised,
+    pack_metrics,
+    points,
+    unpack_metrics,
+)
 from .registry import (
     DescriptionContent,
     ModelVersionCreated,
@@ -141,6 +150,7 @@ __all__ = [
     "LoggedModelTagDeleted",
     "LoggedModelTagsSet",
     "LoggedModelTagsSetContent",
+    "MetricColumns",
     "MetricModel",
     "ModelOutput",
     "ModelVersionCreated",
@@ -197,8 +207,10 @@ __all__ = [
     "head_schema",
     "metric_columns",
     "normalised",
+    "pack_metrics",
     "parse_time",
     "points",
     "released_schemas",
+    "unpack_metrics",
     "wire_value",
 ]

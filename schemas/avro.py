@@ -83,8 +83,9 @@ def _record(model: type[BaseModel], defined: set[str]) -> AvroSchema:
 
 def _field(name: str, info: FieldInfo, defined: set[str]) -> AvroSchema:
     field: AvroSchema = {"name": name, "type": _type(info.annotation, defined)}
-    if info.default is not PydanticUndefined:
-        field["default"] = "" if info.default == b"" else info.default
+    default = info.get_default(call_default_factory=True, validated_data={})
+    if default is not PydanticUndefined:
+        field["default"] = "" if default == b"" else default
     return field
 
 

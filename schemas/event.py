@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -86,9 +88,9 @@ class Event(BaseModel):
 _TYPES: dict[str, type[Event]] = {}
 
 
-def event_types() -> dict[str, type[Event]]:
+def event_types() -> Mapping[str, type[Event]]:
     """All event types by name, in order of declaration."""
-    return dict(_TYPES)
+    return MappingProxyType(_TYPES)
 
 
 def _options(annotation: Any) -> tuple[Any, ...]:

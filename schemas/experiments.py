@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from .event import Content, Event, KeyValue
 
 __all__ = [
@@ -39,7 +41,7 @@ class ExperimentEvent(Event):
 class ExperimentCreatedContent(Content):
     """The tags given at creation."""
 
-    tags: list[KeyValue] = []
+    tags: list[KeyValue] = Field(default_factory=list)
 
 
 class ExperimentCreated(ExperimentEvent):

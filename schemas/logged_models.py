@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from .event import Content, Event, KeyValue
 
 __all__ = [
@@ -42,8 +44,8 @@ class LoggedModelCreatedContent(Content):
 
     name: str
     model_type: str | None = None
-    tags: list[KeyValue] = []
-    params: list[KeyValue] = []
+    tags: list[KeyValue] = Field(default_factory=list)
+    params: list[KeyValue] = Field(default_factory=list)
 
 
 class LoggedModelCreated(LoggedModelEvent):
@@ -66,7 +68,7 @@ class LoggedModelFinalized(LoggedModelEvent):
 class LoggedModelTagsSetContent(Content):
     """The tags."""
 
-    tags: list[KeyValue] = []
+    tags: list[KeyValue] = Field(default_factory=list)
 
 
 class LoggedModelTagsSet(LoggedModelEvent):
@@ -86,7 +88,7 @@ class LoggedModelTagDeleted(LoggedModelEvent):
 class LoggedModelParamsLoggedContent(Content):
     """The params."""
 
-    params: list[KeyValue] = []
+    params: list[KeyValue] = Field(default_factory=list)
 
 
 class LoggedModelParamsLogged(LoggedModelEvent):

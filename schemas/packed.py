@@ -9,14 +9,17 @@ import math
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
 from .errors import DecodeError
 from .runs import MetricModel, RunDataLoggedContent
 
-__all__ = ["MAX_FLOAT", "Point", "metric_columns", "normalised", "points"]
+__all__ = [
+    "MAX_FLOAT", "MetricColumns", "Point", "metric_columns", "normalised", "pack_metrics", "points",
+    "unpack_metrics",
+]  # fmt: skip
 
 MAX_FLOAT = sys.float_info.max
 """What stands for infinity, as in MLflow's SQL store: SQL engines disagree on Inf."""
@@ -41,27 +44,69 @@ def normalised(value: float) -> float:
     return value
 
 
+class MetricColumns(NamedTuple):
+    """Logged values by column, all of one length; ``models`` is empty where there are none."""
+
+    keys: Sequence[str]
+    values: Sequence[float]
+    timestamps_ms: Sequence[int]
+    steps: Sequence[int]
+    models: Sequence[MetricModel | None] = ()
+
+
 def metric_columns(metrics: Iterable[Point]) -> dict[str, Any]:
     """The metric fields of ``RunDataLoggedContent`` for these points, in their order."""
-    metrics = list(metrics)
-    if not metrics:
+    columns = list(zip(*metrics, strict=True))
+    return pack_metrics(MetricColumns(*columns)) if columns else {}
+
+
+def pack_metrics(columns: MetricColumns) -> dict[str, Any]:
+    """The metric fields of ``RunDataLoggedContent`` for these columns."""
+    n = len(columns.keys)
+    if n == 0:
         return {}
-    keys: dict[str, int] = {}
-    models: dict[MetricModel, int] = {}
-    key_index = [keys.setdefault(p.key, len(keys)) for p in metrics]
-    model_index = [
-        0 if p.model is None else models.setdefault(p.model, len(models) + 1) for p in metrics
-    ]
-    n = len(metrics)
-    return {
+    keys = {key: number for number, key in enumerate(dict.fromkeys(columns.keys))}
+    packed = {
         "metric_keys": list(keys),
-        "metric_key": struct.pack(f"<{n}I", *key_index),
-        "metric_value": struct.pack(f"<{n}d", *(normalised(p.value) for p in metrics)),
-        "metric_timestamp": struct.pack(f"<{n}q", *(p.timestamp_ms for p in metrics)),
-        "metric_step": struct.pack(f"<{n}q", *(p.step for p in metrics)),
-        "metric_models": list(models),
-        "metric_model": struct.pack(f"<{n}I", *model_index) if models else b"",
+        "metric_key": struct.pack(f"<{n}I", *map(keys.__getitem__, columns.keys)),
+        "metric_value": struct.pack(f"<{n}d", *_normalised(columns.values)),
+        "metric_timestamp": struct.pack(f"<{n}q", *columns.timestamps_ms),
+        "metric_step": struct.pack(f"<{n}q", *columns.steps),
     }
+    named = dict.fromkeys(model for model in columns.models if model is not None)
+    if named:
+        numbers = {model: number for number, model in enumerate((None, *named))}
+        packed["metric_models"] = list(named)
+        packed["metric_model"] = struct.pack(f"<{n}I", *map(numbers.__getitem__, columns.models))
+    return packed
+
+
+def unpack_metrics(content: RunDataLoggedContent) -> MetricColumns:
+    """The metric columns of a content; values in the order they were logged.
+
+    Raises:
+        DecodeError: columns of unequal length, or an index beyond its table.
+    """
+    try:
+        keys = unpack("I", content.metric_key)
+        found = MetricColumns(
+            [content.metric_keys[index] for index in keys],
+            unpack("d", content.metric_value),
+            unpack("q", content.metric_timestamp),
+            unpack("q", content.metric_step),
+        )
+        if content.metric_model:
+            named = (None, *content.metric_models)
+            models = [named[index] for index in unpack("I", content.metric_model)]
+            found = found._replace(models=models)
+    except (ValueError, IndexError) as error:
+        msg = f"metric columns do not fit together: {error}"
+        raise DecodeError(msg) from error
+    lengths = [len(column) for column in found if column is not found.models or column]
+    if len(set(lengths)) > 1:
+        msg = f"metric columns do not fit together: their lengths are {lengths}"
+        raise DecodeError(msg)
+    return found
 
 
 def points(content: RunDataLoggedContent) -> Iterator[Point]:
@@ -70,22 +115,15 @@ def points(content: RunDataLoggedContent) -> Iterator[Point]:
     Raises:
         DecodeError: columns of unequal length, or an index beyond its table.
     """
-    names, named_models = content.metric_keys, (None, *content.metric_models)
-    try:
-        keys = unpack("I", content.metric_key)
-        values = unpack("d", content.metric_value)
-        timestamps = unpack("q", content.metric_timestamp)
-        steps = unpack("q", content.metric_step)
-        models: Iterable[int] = (
-            unpack("I", content.metric_model) if content.metric_model else repeat(0, len(keys))
-        )
-        for key, value, timestamp, step, model in zip(
-            keys, values, timestamps, steps, models, strict=True
-        ):
-            yield Point(names[key], value, timestamp, step, named_models[model])
-    except (ValueError, IndexError) as error:
-        msg = f"metric columns do not fit together: {error}"
-        raise DecodeError(msg) from error
+    found = unpack_metrics(content)
+    models = found.models or repeat(None, len(found.keys))
+    return map(Point, found.keys, found.values, found.timestamps_ms, found.steps, models)
+
+
+def _normalised(values: Sequence[float]) -> Iterable[float]:
+    if math.isfinite(sum(values)) and 0.0 not in values:
+        return values  # no infinity, no NaN, and no zero that could be minus zero
+    return map(normalised, values)
 
 
 def unpack(code: str, data: bytes) -> array:  # type: ignore[type-arg]  # the code decides the type

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from .event import Content, Event, KeyValue, Text
 
 __all__ = [
@@ -68,7 +70,7 @@ class RegisteredModelCreatedContent(Content):
     """Description and tags given at creation."""
 
     description: Text = None
-    tags: list[KeyValue] = []
+    tags: list[KeyValue] = Field(default_factory=list)
 
 
 class RegisteredModelCreated(RegisteredModelEvent):
@@ -147,7 +149,7 @@ class ModelVersionCreatedContent(Content):
     run_link: str | None = None
     user_id: str | None = None
     description: Text = None
-    tags: list[KeyValue] = []
+    tags: list[KeyValue] = Field(default_factory=list)
 
 
 class ModelVersionCreated(RegisteredModelEvent):

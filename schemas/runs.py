@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from .event import Content, Event, KeyValue, Part, Text
 
 __all__ = [
@@ -48,7 +50,7 @@ class RunCreatedContent(Content):
 
     name: str
     user_id: str | None = None
-    tags: list[KeyValue] = []
+    tags: list[KeyValue] = Field(default_factory=list)
 
 
 class RunCreated(RunEvent):
@@ -114,15 +116,15 @@ class RunDataLoggedContent(Content):
     ``metric_models``. See :mod:`mlflow_ledger.schemas.packed`.
     """
 
-    metric_keys: list[str] = []
+    metric_keys: list[str] = Field(default_factory=list)
     metric_key: bytes = b""
     metric_value: bytes = b""
     metric_timestamp: bytes = b""
     metric_step: bytes = b""
-    metric_models: list[MetricModel] = []
+    metric_models: list[MetricModel] = Field(default_factory=list)
     metric_model: bytes = b""
-    params: list[KeyValue] = []
-    tags: list[KeyValue] = []
+    params: list[KeyValue] = Field(default_factory=list)
+    tags: list[KeyValue] = Field(default_factory=list)
 
 
 class RunDataLogged(RunEvent):
@@ -148,20 +150,20 @@ class DatasetInput(Part):
     source: Text
     dataset_schema: Text = None
     profile: Text = None
-    tags: list[KeyValue] = []
+    tags: list[KeyValue] = Field(default_factory=list)
 
 
 class InputsLoggedContent(Content):
     """The data sets."""
 
-    datasets: list[DatasetInput] = []
+    datasets: list[DatasetInput] = Field(default_factory=list)
 
 
 class InputsLogged(RunEvent):
     """Data sets and logged models were named as inputs of a run."""
 
     topic_name: ClassVar[str] = "runs"
-    models: list[str] = []
+    models: list[str] = Field(default_factory=list)
     content: InputsLoggedContent | None = None
 
 

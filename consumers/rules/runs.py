@@ -7,6 +7,7 @@ its experiment's when it is read. Data that reaches a soft-deleted run late is k
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterable, Sequence
 
@@ -14,6 +15,7 @@ from mlflow_ledger.schemas import (
     DatasetInput,
     InputsLogged,
     KeyValue,
+    MetricColumns,
     OutputsLogged,
     Point,
     Reason,
@@ -26,6 +28,7 @@ from mlflow_ledger.schemas import (
     RunTagDeleted,
     RunUpdated,
     points,
+    unpack_metrics,
 )
 
 from .context import Context, check_values, experiment_number, rule, stored_text
@@ -115,14 +118,14 @@ def run_data_logged(context: Context, event: RunDataLogged) -> None:
     content = event.content
     if content is None:
         return
-    logged = list(points(content))
+    logged = unpack_metrics(content)
     if content.params:
         _check_params(context, event.run_id, run_no, content.params)
     if content.metric_models:
-        _log_model_metrics(context, event.run_id, logged)
+        _log_model_metrics(context, event.run_id, points(content))
     if content.params:
         _log_params(context, run_no, content.params)
-    if logged:
+    if logged.keys:
         _log_metrics(context, run_no, logged)
     for tag in content.tags:
         _set_tag(context, run_no, tag)
@@ -250,20 +253,23 @@ def _log_params(context: Context, run_no: int, params: Sequence[KeyValue]) -> No
     context.touch(run_no, "p", *(param.key for param in params))
 
 
-def _log_metrics(context: Context, run_no: int, logged: Sequence[Point]) -> None:
-    by_key: dict[str, list[Point]] = {}
-    for point in logged:
-        by_key.setdefault(point.key, []).append(point)
-    for key, of_key in by_key.items():
+def _log_metrics(context: Context, run_no: int, logged: MetricColumns) -> None:
+    by_key: dict[str, list[int]] = {}
+    for number, key in enumerate(logged.keys):
+        by_key.setdefault(key, []).append(number)
+    for key, numbers in by_key.items():
+        values = [logged.values[number] for number in numbers]
+        timestamps_ms = [logged.timestamps_ms[number] for number in numbers]
+        steps = [logged.steps[number] for number in numbers]
         context.write(
             "INSERT INTO metric_chunks VALUES (?, ?, ?, ?)",
             run_no,
             _key_no(context, key),
             context.seq,
-            chunk(of_key),
+            chunk(timestamps_ms, steps, values),
         )
-        latest = max(of_key, key=_order)
-        is_nan = latest.value != latest.value  # NaN is what differs from itself
+        order = list(zip(steps, timestamps_ms, map(_number, values), strict=True))
+        latest = max(order)
         context.write(
             "INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
             "value = excluded.value, is_nan = excluded.is_nan, "
@@ -272,28 +278,22 @@ def _log_metrics(context: Context, run_no: int, logged: Sequence[Point]) -> None
             "(metrics.step, metrics.timestamp_ms, metrics.value)",
             run_no,
             key,
-            0.0 if is_nan else latest.value,
-            is_nan,
-            latest.timestamp_ms,
-            latest.step,
+            latest[2],
+            math.isnan(values[order.index(latest)]),
+            latest[1],
+            latest[0],
         )
     context.touch(run_no, "m", *by_key)
 
 
-def _order(point: Point) -> tuple[int, int, float]:
-    value = point.value if point.value == point.value else 0.0  # NaN counts as 0
-    return point.step, point.timestamp_ms, value
+def _number(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
 
 
-def chunk(logged: Sequence[Point]) -> bytes:
+def chunk(timestamps_ms: Sequence[int], steps: Sequence[int], values: Sequence[float]) -> bytes:
     """Points of one metric as the history keeps them."""
-    n = len(logged)
-    return struct.pack(
-        f"<{2 * n}q{n}d",
-        *(point.timestamp_ms for point in logged),
-        *(point.step for point in logged),
-        *(point.value for point in logged),
-    )
+    n = len(values)
+    return struct.pack(f"<{2 * n}q{n}d", *timestamps_ms, *steps, *values)
 
 
 def _key_no(context: Context, key: str) -> int:
@@ -312,7 +312,7 @@ def _log_model_metrics(context: Context, run_id: str, logged: Iterable[Point]) -
         if point.model is None:
             continue
         at = (point.model.model_id, point.key, point.timestamp_ms, point.step, run_id)
-        measured = (_order(point)[2], point.model.dataset_name, point.model.dataset_digest)
+        measured = (_number(point.value), point.model.dataset_name, point.model.dataset_digest)
         known = new.get(at) or _model_metric(context, at)
         if known is not None and known != measured:
             raise Refused(

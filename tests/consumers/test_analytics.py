@@ -424,7 +424,7 @@ def test_a_clone_leaves_nothing_and_what_a_dead_process_left_goes(
     before = set(clones(scratch)) if list(scratch.glob("mlflow-ledger-*")) else set()
     program = [sys.executable, "-c", code, str(ledger.folder), str(scratch)]
     assert subprocess.run(program, check=True).returncode == 0
-    assert set(clones(scratch)) == before  # one that ends removes its clone
+    assert set(clones(scratch)) <= before  # one that ends removes its clone, and what others left
     subprocess.run([*program, "die"], check=False)
     [left] = set(clones(scratch)) - before
     analytics = Analytics(ledger)

@@ -12,16 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.entities.model_registry import ModelVersionTag
 from mlflow.exceptions import MlflowException
 
 from mlflow_ledger.consumers import Ledger
-from mlflow_ledger.producers import LedgerTrackingStore
-from mlflow_ledger.producers.plugin import tracking_store
+from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
+from mlflow_ledger.producers.plugin import registry_store, tracking_store
 
 VOICES = 3
 RUNS = 3
 KEYS = st.sampled_from(["a", "b", "mlflow.runName"])
 VALUES = st.sampled_from(["1", "2", ""])
+MODELS = st.sampled_from(["one", "two"])
 NUMBERS = st.integers(0, RUNS - 1)
 
 CALLS = st.one_of(
@@ -34,6 +36,10 @@ CALLS = st.one_of(
     st.tuples(st.just("update_run_info"), NUMBERS),
     st.tuples(st.just("create_run"), NUMBERS),
     st.tuples(st.sampled_from(["delete_experiment", "restore_experiment"])),
+    st.tuples(st.just("create_model_version"), MODELS, st.dictionaries(KEYS, VALUES)),
+    st.tuples(st.just("rename_registered_model"), MODELS, MODELS),
+    st.tuples(st.sampled_from(["create_registered_model", "delete_registered_model"]), MODELS),
+    st.tuples(st.just("delete_model_version"), MODELS, st.integers(1, 3)),
 )
 
 
@@ -44,6 +50,13 @@ def voice(folder: Path) -> LedgerTrackingStore:
     return store
 
 
+def registry(folder: Path, store: LedgerTrackingStore) -> LedgerRegistryStore:
+    """The registry of the same voice."""
+    found = registry_store(f"ledger:{folder}")
+    found._ledger = store._ledger
+    return found
+
+
 class World:
     """Some voices on one ledger; ``forgetful`` ones look at the state before each call."""
 
@@ -51,6 +64,8 @@ class World:
         self.voices = [voice(folder) for _ in range(VOICES)]
         self.forgetful = forgetful
         self.experiment_id = self.voices[0].create_experiment("e")
+        self.registries = [registry(folder, store) for store in self.voices]
+        self.registries[0].create_registered_model("one")
         self.runs = [self.create(self.voices[0]) for _ in range(RUNS)]
 
     def create(self, store: LedgerTrackingStore) -> str:
@@ -63,6 +78,8 @@ class World:
         if self.forgetful:
             store._ledger.known.forget()
         try:
+            if "model" in name:
+                return self._about_models(self.registries[who], name, *arguments)
             self._does(store, name, *arguments)()
         except MlflowException as error:
             text = error.message.replace(self.experiment_id, "E")
@@ -70,6 +87,15 @@ class World:
                 text = text.replace(run_id, f"R{number}")
             return text
         return ""
+
+    def _about_models(self, store: LedgerRegistryStore, name: str, *given: Any) -> str:
+        if name != "create_model_version":
+            return str(getattr(store, name)(*given) is None)
+        tags = [ModelVersionTag(key, value) for key, value in given[1].items()]
+        made = store.create_model_version(given[0], "s3://m", tags=tags, description="d")
+        found = store.get_model_version(given[0], made.version)
+        assert dict(made) == dict(found)
+        return f"{made.name} {made.version} {made.tags}"
 
     def _does(
         self, store: LedgerTrackingStore, name: str, number: int = 0, *rest: Any
