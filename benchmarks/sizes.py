@@ -11,7 +11,7 @@ __all__ = ["FULL", "QUICK", "Sizes"]
 class Sizes:
     """How much is written, loaded and repeated."""
 
-    rounds: int = 5
+    rounds: int = 9
     """Rounds of writes; each round visits every store in turn."""
     operations: int = 500
     """Calls of one kind in a round."""
@@ -25,7 +25,7 @@ class Sizes:
     """Versions at the largest size."""
     most_runs: int = 10_000
     """Runs at the largest size."""
-    batches: int = 10
+    batches: int = 20
     """Batches of 1000 metrics in a round."""
     writers: int = 8
     """Processes that write at the same time."""
