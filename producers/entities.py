@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mlflow.entities import (
@@ -100,9 +100,9 @@ def _dataset_input(row: DatasetRow, arrived: Arrived) -> DatasetInput:
 
 
 @contextmanager
-def without_gc(entities: Sequence[object]) -> Iterator[None]:
-    """Pause the cycle collector while many entities are built: it would look at each of them."""
-    pause = len(entities) > 100 and gc.isenabled()  # noqa: PLR2004  # below, pausing costs more
+def without_gc() -> Iterator[None]:
+    """Pause the cycle collector while entities are built: it would look at each of them."""
+    pause = gc.isenabled()
     if pause:
         gc.disable()
     try:

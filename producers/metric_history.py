@@ -15,6 +15,7 @@ from mlflow.utils.search_utils import SearchUtils
 from mlflow_ledger.query import MetricPoint, metric_history
 
 from .edge import LedgerStore, start_offset
+from .entities import without_gc
 
 __all__ = ["MetricHistories"]
 
@@ -33,12 +34,13 @@ class MetricHistories(LedgerStore):
     ) -> PagedList[Metric]:
         """All values of a metric by (timestamp, step, value); none for a run that is not there."""
         offset = start_offset(page_token)
-        found = sorted(self._history(run_id, metric_key))[offset:]
         token = None
-        if max_results is not None and len(found) > max_results:
-            token = SearchUtils.create_page_token(offset + max_results)
-            found = found[: max(max_results, 0)]
-        return PagedList([_metric(metric_key, point) for point in found], token)
+        with without_gc():
+            found = sorted(self._history(run_id, metric_key))[offset:]
+            if max_results is not None and len(found) > max_results:
+                token = SearchUtils.create_page_token(offset + max_results)
+                found = found[: max(max_results, 0)]
+            return PagedList([_metric(metric_key, point) for point in found], token)
 
     def get_metric_history_bulk(
         self, run_ids: Iterable[str], metric_key: str, max_results: int

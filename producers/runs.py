@@ -198,7 +198,7 @@ class Runs(LedgerStore):
             if max_results is not None and len(numbers) > max_results:
                 token = SearchUtils.create_page_token(offset + max_results)
                 numbers = numbers[:max_results]
-            with without_gc(numbers):
+            with without_gc():
                 details = run_details(view.keyed, numbers)
                 runs = [
                     run_entity(row, details, self._arrived, inputs=False)
