@@ -110,7 +110,7 @@ class Writer:
             RULES,
             correlationid=correlation_id,
         )
-        return Outgoing(partition, Record(envelope, encoded.head, encoded.content))
+        return Outgoing(partition, Record(envelope, encoded.head, encoded.content), event.key)
 
     def _source(self, partition: tuple[str, int]) -> str:
         source = self._sources.get(partition)
