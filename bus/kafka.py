@@ -307,6 +307,7 @@ class KafkaLog:
         if self._producer is None:
             self._producer = KafkaProducer(
                 **self._settings.connection(self.place),
+                metrics_enabled=False,
                 acks="all",
                 enable_idempotence=True,
                 allow_auto_create_topics=False,
@@ -323,6 +324,7 @@ class KafkaLog:
         if self._consumer is None:
             self._consumer = KafkaConsumer(
                 **self._settings.connection(self.place),
+                metrics_enabled=False,
                 group_id=None,
                 auto_offset_reset="earliest",
                 enable_auto_commit=False,

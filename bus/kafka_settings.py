@@ -131,7 +131,6 @@ class KafkaSettings(BaseSettings):
             "client_id": "mlflow-ledger",
             "request_timeout_ms": timeout_ms,
             "bootstrap_timeout_ms": timeout_ms,
-            "metrics_enabled": False,
             "security_protocol": self.security_protocol,
             "sasl_mechanism": self.sasl_mechanism,
             "sasl_plain_username": self.username,

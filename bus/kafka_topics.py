@@ -17,6 +17,7 @@ from .log import TOPICS
 
 __all__ = ["Topics", "create_topics", "look_at_topics"]
 
+_COPIES = 3
 _FACTS = {
     "cleanup.policy": "delete",
     "retention.ms": "-1",
@@ -45,12 +46,12 @@ def create_topics(place: KafkaPlace, settings: KafkaSettings) -> Topics:
     admin = _admin(place, settings)
     try:
         brokers = len(admin.describe_cluster()["brokers"])
-        copies = settings.replication or min(brokers, 3)
+        copies = settings.replication or min(brokers, _COPIES)
         wanted = {
             place.topic(topic): {
                 "num_partitions": 1 if topic == "catalog" else settings.partitions,
                 "replication_factor": copies,
-                "configs": {**_FACTS, "min.insync.replicas": str(2 if copies >= 3 else 1)},
+                "configs": {**_FACTS, "min.insync.replicas": str(2 if copies >= _COPIES else 1)},
             }
             for topic in TOPICS
         }

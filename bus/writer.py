@@ -121,7 +121,7 @@ class Writer:
     def unsay(self, records: Sequence[Outgoing]) -> None:
         """Take back the ids of records that certainly never left this process; newest first."""
         with self._mutex:
-            for partition, record in reversed(records):
+            for partition, record, _ in reversed(records):
                 if self._ids.get(partition) == record.envelope.id:
                     self._ids[partition] -= 1
 

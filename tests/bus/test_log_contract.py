@@ -49,7 +49,7 @@ def sqlite_log(folder: Path, clock: Clock) -> Log:
     return SqliteLog(folder / "log.sqlite", clock=clock)
 
 
-def kafka_log(_: Path, clock: Clock) -> Log:
+def kafka_log(_: Path, __: Clock) -> Log:
     place = kafka_place(f"ledger+kafka://{servers()}/contract-{uuid.uuid4().hex}")
     log = KafkaLog(place, KafkaSettings(partitions=3), LEDGER_ID)
     log.create()
@@ -266,7 +266,9 @@ def test_append_times_never_decrease_when_clocks_do(clocked: Bench) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(gaps=st.lists(st.integers(-50, 50), min_size=1, max_size=30), ask=st.integers(0, 3000))
-def test_any_moment_splits_the_log_by_append_time(clocked: Bench, gaps: list[int], ask: int) -> None:
+def test_any_moment_splits_the_log_by_append_time(
+    clocked: Bench, gaps: list[int], ask: int
+) -> None:
     now_ms = 1000
     for number, gap in enumerate(gaps, start=1):
         now_ms += gap

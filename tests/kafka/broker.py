@@ -11,7 +11,9 @@ import socket
 import subprocess
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 __all__ = ["Cluster", "missing"]
 
@@ -75,7 +77,7 @@ class Cluster:
         """The bootstrap servers, ``host:port`` with commas between."""
         return ",".join(f"127.0.0.1:{port}" for port, _ in self._ports)
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         """Format the storage, start all brokers and wait until they answer."""
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         for number in range(len(self._ports)):
