@@ -1,8 +1,12 @@
 """Where it is said: the Log seam and what implements it."""
 
+from typing import TYPE_CHECKING, Any
+
 from .appending import Appending
 from .failpoint import FAILPOINTS, reach
 from .fork import Forkable, abandon, forkable
+from .kafka_records import message_of, record_of_message
+from .kafka_settings import KAFKA_SCHEME, KafkaPlace, KafkaSettings, kafka_place
 from .lock import FileLock
 from .log import TOPICS, Log, Outgoing, Stored
 from .memory import MemoryLog
@@ -27,10 +31,14 @@ from .writer import (
     system_actor,
 )
 
+if TYPE_CHECKING:
+    from .kafka import KafkaLog
+
 __all__ = [
     "EMBEDDED",
     "FAILPOINTS",
     "FORMAT",
+    "KAFKA_SCHEME",
     "MAX_EVENT_BYTES",
     "RULES",
     "SCHEME",
@@ -41,6 +49,9 @@ __all__ = [
     "EventTooLarge",
     "FileLock",
     "Forkable",
+    "KafkaLog",
+    "KafkaPlace",
+    "KafkaSettings",
     "Log",
     "MemoryLog",
     "Onlooker",
@@ -61,14 +72,27 @@ __all__ = [
     "folder_of",
     "forkable",
     "is_network",
+    "kafka_place",
     "may_write",
+    "message_of",
     "mount_of",
     "murmur2",
     "partition_of",
     "prepare",
     "reach",
+    "record_of_message",
     "share",
     "share_database",
     "system_actor",
     "uri_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import Kafka's client with the first use only: an embedded ledger does without."""
+    if name != "KafkaLog":
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from .kafka import KafkaLog
+
+    return KafkaLog

@@ -16,10 +16,11 @@ TOPICS = ("catalog", "runs", "traces", "artifacts")
 
 
 class Outgoing(NamedTuple):
-    """A record on its way to a partition."""
+    """A record on its way to a partition, with the key whose hash names that partition."""
 
     partition: Partition
     record: Record
+    key: str | None = None
 
 
 class Stored(NamedTuple):

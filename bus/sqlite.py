@@ -405,7 +405,7 @@ class SqliteLog:
         connection = self.connection()
         append_ms = max(previous_ms, self._clock())
         stored = []
-        for partition, record in records:
+        for partition, record, _ in records:
             if partition not in _PARTITIONS:
                 msg = f"{self.path} has no partition {partition}; each of {TOPICS} has one"
                 raise LogUnavailable(msg)

@@ -110,7 +110,7 @@ class Writer:
             RULES,
             correlationid=correlation_id,
         )
-        return Outgoing(partition, Record(envelope, encoded.head, encoded.content))
+        return Outgoing(partition, Record(envelope, encoded.head, encoded.content), event.key)
 
     def _source(self, partition: tuple[str, int]) -> str:
         source = self._sources.get(partition)
@@ -121,7 +121,7 @@ class Writer:
     def unsay(self, records: Sequence[Outgoing]) -> None:
         """Take back the ids of records that certainly never left this process; newest first."""
         with self._mutex:
-            for partition, record in reversed(records):
+            for partition, record, _ in reversed(records):
                 if self._ids.get(partition) == record.envelope.id:
                     self._ids[partition] -= 1
 

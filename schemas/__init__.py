@@ -2,7 +2,7 @@
 
 from .artifacts import ArtifactDeleted, ArtifactEvent, ArtifactLogged, BlobCollected, BlobCondemned
 from .avro import AvroSchema, avro_schema, content_schema, fingerprint, head_schema
-from .codec import Encoded, decode, encode, released_schemas, wire_value
+from .codec import Encoded, decode, encode, released_schemas, takes_content, wire_value
 from .envelope import ActorKind, Envelope, Record, format_time, parse_time
 from .errors import (
     ArtifactError,
@@ -211,6 +211,7 @@ __all__ = [
     "parse_time",
     "points",
     "released_schemas",
+    "takes_content",
     "unpack_metrics",
     "wire_value",
 ]

@@ -17,7 +17,7 @@ from .avro import NONCE_BYTES, AvroSchema, avro_schema, content_schema, fingerpr
 from .errors import DecodeError
 from .event import Event, event_types
 
-__all__ = ["Encoded", "decode", "encode", "released_schemas", "wire_value"]
+__all__ = ["Encoded", "decode", "encode", "released_schemas", "takes_content", "wire_value"]
 
 MARKER = b"\xc3\x01"
 _HEADER_BYTES = len(MARKER) + 8
@@ -91,6 +91,14 @@ def wire_value(encoded: Encoded, schema_has_content: bool, sealed: bool = False)
         fastavro.schemaless_writer(out, {"type": "bytes"}, encoded.content)
         return encoded.head + b"\x04" + out.getvalue()
     return encoded.head + b"\x02" + encoded.content
+
+
+def takes_content(type_name: str, head: bytes) -> bool:
+    """Whether the schema of an encoded head has a content behind it; False where it is unknown."""
+    try:
+        return _writer(type_name, head[:_HEADER_BYTES]).content is not None
+    except (DecodeError, KeyError):
+        return False
 
 
 @cache

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from .integration.browser import CHROMIUM, MISSING
+from .kafka.servers import stop
 
 
 def pytest_report_header() -> str | None:
     """Say loudly, once, what cannot be tested here."""
     return None if CHROMIUM else MISSING
+
+
+def pytest_sessionfinish() -> None:
+    """End what the tests have started."""
+    stop()

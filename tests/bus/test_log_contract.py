@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +14,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlflow_ledger.bus import TOPICS, Log, MemoryLog, Outgoing, Position, SqliteLog, Stored
+from mlflow_ledger.bus import (
+    TOPICS,
+    KafkaLog,
+    KafkaSettings,
+    Log,
+    MemoryLog,
+    Outgoing,
+    Position,
+    SqliteLog,
+    Stored,
+    kafka_place,
+)
 from mlflow_ledger.schemas import LogUnavailable, Record
+from tests.kafka.servers import servers
 from tests.schemas.test_envelope import records
 
 from .records import CATALOG, RUNS, many, outgoing
@@ -34,7 +49,17 @@ def sqlite_log(folder: Path, clock: Clock) -> Log:
     return SqliteLog(folder / "log.sqlite", clock=clock)
 
 
-IMPLEMENTATIONS = [memory_log, partitioned_memory_log, sqlite_log]
+def kafka_log(_: Path, __: Clock) -> Log:
+    place = kafka_place(f"ledger+kafka://{servers()}/contract-{uuid.uuid4().hex}")
+    log = KafkaLog(place, KafkaSettings(partitions=3), LEDGER_ID)
+    log.create()
+    return log
+
+
+CLOCKED = [memory_log, partitioned_memory_log, sqlite_log]
+"""Their append times come from the clock they are given; Kafka's are the broker's."""
+
+IMPLEMENTATIONS = [*CLOCKED, kafka_log]
 
 
 class Bench(NamedTuple):
@@ -48,12 +73,24 @@ class Bench(NamedTuple):
         self.times[:] = times_ms[::-1]
 
 
-@pytest.fixture(params=IMPLEMENTATIONS, ids=lambda make: make.__name__)
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+@contextmanager
+def under_test(make: Callable[[Path, Clock], Log], folder: Path) -> Iterator[Bench]:
     times = [1_000_000]
-    log = request.param(tmp_path, lambda: times.pop() if len(times) > 1 else times[0])
+    log = make(folder, lambda: times.pop() if len(times) > 1 else times[0])
     yield Bench(log, times)
     log.close()
+
+
+@pytest.fixture(params=IMPLEMENTATIONS, ids=lambda make: make.__name__)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    with under_test(request.param, tmp_path) as bench:
+        yield bench
+
+
+@pytest.fixture(params=CLOCKED, ids=lambda make: make.__name__)
+def clocked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    with under_test(request.param, tmp_path) as bench:
+        yield bench
 
 
 @pytest.fixture
@@ -194,33 +231,48 @@ def test_every_position_it_gives_has_a_text(log: Log) -> None:
         assert list(log.read(Position.parse(str(position)))) == list(log.read(position))
 
 
-def test_a_moment_is_the_position_before_the_first_record_after_it(bench: Bench) -> None:
+def test_a_moment_is_the_position_before_the_first_record_after_it(clocked: Bench) -> None:
     for number, time_ms in enumerate([100, 200, 200, 200, 300], start=1):
-        bench.at(time_ms)
-        bench.log.append([outgoing(number)])
-    left = {t: len(list(bench.log.read(bench.log.position_at(t)))) for t in (99, 100, 199, 200)}
+        clocked.at(time_ms)
+        clocked.log.append([outgoing(number)])
+    left = {t: len(list(clocked.log.read(clocked.log.position_at(t)))) for t in (99, 100, 199, 200)}
     assert left == {99: 5, 100: 4, 199: 4, 200: 1}
-    assert bench.log.position_at(300) == bench.log.end()
-    assert bench.log.position_at(10**15) == bench.log.end()
+    assert clocked.log.position_at(300) == clocked.log.end()
+    assert clocked.log.position_at(10**15) == clocked.log.end()
 
 
-def test_append_times_never_decrease_when_clocks_do(bench: Bench) -> None:
+def test_a_moment_between_two_appends_splits_the_log(log: Log) -> None:
+    said = []
+    for number in range(1, 4):
+        [stored] = log.append([outgoing(number)])
+        said.append(stored)
+        while time.time_ns() // 1_000_000 <= stored.append_ms:
+            pass  # the next millisecond comes soon
+    for number, stored in enumerate(said, start=1):
+        later = list(log.read(log.position_at(stored.append_ms)))
+        assert later == [s for s in said[number:] if s.append_ms > stored.append_ms]
+        assert stored in list(log.read(log.position_at(stored.append_ms - 1)))
+
+
+def test_append_times_never_decrease_when_clocks_do(clocked: Bench) -> None:
     for number, time_ms in enumerate([500, 100, 400, 600, 50], start=1):
-        bench.at(time_ms)
-        bench.log.append([outgoing(number)])
-    assert [s.append_ms for s in all_of(bench.log)] == [500, 500, 500, 600, 600]
-    assert len(list(bench.log.read(bench.log.position_at(499)))) == 5
-    assert len(list(bench.log.read(bench.log.position_at(500)))) == 2
-    assert len(list(bench.log.read(bench.log.position_at(600)))) == 0
+        clocked.at(time_ms)
+        clocked.log.append([outgoing(number)])
+    assert [s.append_ms for s in all_of(clocked.log)] == [500, 500, 500, 600, 600]
+    assert len(list(clocked.log.read(clocked.log.position_at(499)))) == 5
+    assert len(list(clocked.log.read(clocked.log.position_at(500)))) == 2
+    assert len(list(clocked.log.read(clocked.log.position_at(600)))) == 0
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(gaps=st.lists(st.integers(-50, 50), min_size=1, max_size=30), ask=st.integers(0, 3000))
-def test_any_moment_splits_the_log_by_append_time(bench: Bench, gaps: list[int], ask: int) -> None:
+def test_any_moment_splits_the_log_by_append_time(
+    clocked: Bench, gaps: list[int], ask: int
+) -> None:
     now_ms = 1000
     for number, gap in enumerate(gaps, start=1):
         now_ms += gap
-        bench.at(now_ms)
-        bench.log.append([outgoing(number)])
-    later = list(bench.log.read(bench.log.position_at(ask)))
-    assert later == [s for s in all_of(bench.log) if s.append_ms > ask]
+        clocked.at(now_ms)
+        clocked.log.append([outgoing(number)])
+    later = list(clocked.log.read(clocked.log.position_at(ask)))
+    assert later == [s for s in all_of(clocked.log) if s.append_ms > ask]

@@ -1,0 +1,334 @@
+"""A log in the topics of a Kafka cluster."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
+
+from mlflow_ledger.schemas import (
+    DecodeError,
+    LedgerCreated,
+    LogForeign,
+    LogMissing,
+    LogUnavailable,
+    decode,
+)
+
+from .fork import abandon, forkable
+from .kafka_records import message_of, record_of_message
+from .kafka_settings import KafkaPlace, KafkaSettings
+from .kafka_topics import Topics, create_topics, look_at_topics, unavailable
+from .log import Outgoing, Stored
+from .position import Partition, Position
+
+__all__ = ["KafkaLog"]
+
+_CATALOG: Partition = ("catalog", 0)
+_MOST_RECORDS = 2000
+_MOST_UNREADABLE = 1000
+_MOST_IN_FLIGHT = 1000
+_MAX_REQUEST_BYTES = 2 * 1024 * 1024
+_POLL_MS = 100
+
+
+class KafkaLog:
+    """A log in the topics ``<name>.catalog``, ``<name>.runs`` and so on of one cluster.
+
+    Nothing is connected before it is needed; threads may share it, and a forked child connects
+    anew. What a partition of ours cannot read (a foreign writer's message, garbage) is passed over
+    and kept in :attr:`unreadable`.
+    """
+
+    fork_order = 1
+
+    def __init__(
+        self,
+        place: KafkaPlace,
+        settings: KafkaSettings | None = None,
+        ledger_id: str | None = None,
+    ) -> None:
+        """Use the ledger at ``place``; its id is looked up where it is not given."""
+        self.place = place
+        self._settings = settings or KafkaSettings.read()
+        self._ledger_id = ledger_id
+        self._topics: Topics | None = None
+        self._producer: Any = None
+        self._consumer: Any = None
+        self._sending = threading.Lock()
+        self._reading = threading.RLock()
+        self._closed = False
+        self.unreadable: deque[tuple[Partition, int, str]] = deque(maxlen=_MOST_UNREADABLE)
+        forkable(self)
+
+    def create(self) -> Topics:
+        """Make the topics where they are missing."""
+        self._topics = create_topics(self.place, self._settings)
+        return self._topics
+
+    @property
+    def topics(self) -> Topics:
+        """What the cluster says of the topics, looked up once.
+
+        Raises:
+            LogMissing, LogUnavailable, LogForeign: they are not there, or not fit for use.
+        """
+        if self._topics is None:
+            self._topics = look_at_topics(self.place, self._settings)
+        return self._topics
+
+    @property
+    def ledger_id(self) -> str:
+        """The ledger whose log this is, as its first record says.
+
+        Raises:
+            LogMissing: there is no first record yet.
+            LogForeign: the first record of the catalog is no ledger's beginning.
+        """
+        if self._ledger_id is None:
+            self._ledger_id = self._said_at_first()
+        return self._ledger_id
+
+    def partitions(self) -> Mapping[str, int]:
+        """How many partitions each topic has."""
+        return self.topics.partitions
+
+    def append(self, records: Sequence[Outgoing]) -> list[Stored]:
+        """Append records in their order; returns when every broker that must has them.
+
+        Kafka has no "all or none" without transactions: where this fails, some may stand there.
+        Appending the same identities again is harmless.
+        """
+        self._check_partitions(records)
+        stored: list[Stored] = []
+        with self._sending:
+            for first in range(0, len(records), _MOST_IN_FLIGHT):
+                stored += self._send(records[first : first + _MOST_IN_FLIGHT])
+        return stored
+
+    def read(self, position: Position, limit: int | None = None) -> Iterator[Stored]:
+        """The records from a position to the end as it is now; each partition in its order."""
+        end = self._ends()
+        return self._read(dict(position.offsets), end, limit)
+
+    def start(self) -> Position:
+        """The position of the first record there is: 0 in every partition, unless truncated."""
+        with self._reading, self._failures():
+            found = self._consuming().beginning_offsets(self._all())
+        return self._position(found)
+
+    def end(self) -> Position:
+        """The position behind the last record that is now there for every reader."""
+        return Position(self.ledger_id, self._ends())
+
+    def position_at(self, time_ms: int) -> Position:
+        """The position before the first record of each partition appended after this moment."""
+        end = self._ends()
+        with self._reading, self._failures():
+            asked = {
+                self._at(partition): max(time_ms + 1, 0) for partition in end if end[partition]
+            }
+            found = self._consuming().offsets_for_times(asked) if asked else {}
+        offsets = dict(end)
+        for at, first in found.items():
+            if first is not None and first.offset >= 0:
+                partition = self._partition(at)
+                offsets[partition] = min(first.offset, end[partition])
+        return Position(self.ledger_id, offsets)
+
+    def close(self) -> None:
+        """Send what is on its way, and disconnect; it is not to be used afterwards."""
+        self._closed = True
+        with self._sending, self._reading:
+            producer, self._producer = self._producer, None
+            consumer, self._consumer = self._consumer, None
+        if producer is not None:
+            producer.close(timeout=self._settings.timeout_s)
+        if consumer is not None:
+            consumer.close(autocommit=False)
+
+    def before_fork(self) -> None:
+        """Stand still: no thread is using a connection while the process forks."""
+        self._sending.acquire()
+        self._reading.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._reading.release()
+        self._sending.release()
+
+    def after_fork_in_child(self) -> None:
+        """Leave the inherited connections alone: their sockets are the parent's."""
+        abandon(self._producer, self._consumer)
+        self._producer = self._consumer = None
+        self._reading.release()
+        self._sending.release()
+
+    def _send(self, records: Sequence[Outgoing]) -> list[Stored]:
+        with self._failures():
+            producer = self._producing()
+            futures = []
+            for (topic, number), record, key in records:
+                headers, value = message_of(record)
+                futures.append(
+                    producer.send(
+                        self.place.topic(topic),
+                        value=value,
+                        key=None if key is None else key.encode("utf-8"),
+                        headers=headers,
+                        partition=number,
+                    )
+                )
+            producer.flush(self._settings.timeout_s)
+            said = [future.get(timeout=self._settings.timeout_s) for future in futures]
+        return [
+            Stored(outgoing.partition, at.offset, at.timestamp, outgoing.record)
+            for outgoing, at in zip(records, said, strict=True)
+        ]
+
+    def _read(
+        self, offsets: dict[Partition, int], end: Mapping[Partition, int], limit: int | None
+    ) -> Iterator[Stored]:
+        remaining = limit
+        deadline = time.monotonic() + self._settings.timeout_s
+        while remaining is None or remaining > 0:
+            behind = {p: offsets.get(p, 0) for p in end if offsets.get(p, 0) < end[p]}
+            if not behind:
+                return
+            found, reached = self._poll(behind, remaining)
+            if reached != behind:
+                deadline = time.monotonic() + self._settings.timeout_s
+            elif time.monotonic() > deadline:
+                raise unavailable(self.place, TimeoutError(f"no records behind {behind}"))
+            offsets.update(reached)
+            for stored in found:
+                if stored.offset < end[stored.partition]:
+                    yield stored
+                    remaining = None if remaining is None else remaining - 1
+
+    def _poll(
+        self, behind: Mapping[Partition, int], limit: int | None
+    ) -> tuple[list[Stored], dict[Partition, int]]:
+        """Some records of partitions from offsets on, and where the next ones are."""
+        most = _MOST_RECORDS if limit is None else min(limit, _MOST_RECORDS)
+        with self._reading, self._failures():
+            consumer = self._consuming()
+            wanted = {self._at(partition): offset for partition, offset in behind.items()}
+            if consumer.assignment() != set(wanted):
+                consumer.assign(list(wanted))
+            for at, offset in wanted.items():
+                if consumer.position(at) != offset:
+                    consumer.seek(at, offset)
+            polled = consumer.poll(timeout_ms=_POLL_MS, max_records=most)
+            reached = {self._partition(at): consumer.position(at) for at in wanted}
+        found = [
+            stored
+            for at, messages in polled.items()
+            for message in messages
+            if (stored := self._stored(self._partition(at), message)) is not None
+        ]
+        return found, reached
+
+    def _stored(self, partition: Partition, message: Any) -> Stored | None:
+        try:
+            record = record_of_message(message.headers, message.value)
+        except DecodeError as error:
+            self.unreadable.append((partition, message.offset, str(error)))
+            return None
+        return Stored(partition, message.offset, message.timestamp, record)
+
+    def _said_at_first(self) -> str:
+        end = self._ends()[_CATALOG]
+        first = next(self._read({}, {_CATALOG: end}, 1), None)
+        if first is None:
+            msg = f"there is no ledger {self.place}: nothing was logged there yet"
+            raise LogMissing(msg)
+        event = decode(first.record.envelope.type, first.record.head, first.record.content)
+        if not isinstance(event, LedgerCreated):
+            msg = (
+                f"{self.place} begins with a {type(event).__name__}, not with a ledger's creation: "
+                "its beginning was dropped, or the topic is another program's"
+            )
+            raise LogForeign(msg)
+        return event.ledger_id
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Kafka's errors as ours."""
+        try:
+            yield
+        except KafkaError as error:
+            raise unavailable(self.place, error) from error
+
+    def _ends(self) -> dict[Partition, int]:
+        with self._reading, self._failures():
+            found = self._consuming().end_offsets(self._all())
+        return {self._partition(at): offset for at, offset in found.items()}
+
+    def _position(self, found: Mapping[Any, int]) -> Position:
+        return Position(
+            self.ledger_id, {self._partition(at): offset for at, offset in found.items()}
+        )
+
+    def _check_partitions(self, records: Sequence[Outgoing]) -> None:
+        counts = self.partitions()
+        unknown = {
+            (topic, number)
+            for (topic, number), *_ in records
+            if not 0 <= number < counts.get(topic, 0)
+        }
+        if unknown:
+            msg = f"{self.place} has no partition {sorted(unknown)}"
+            raise LogUnavailable(msg)
+
+    def _all(self) -> list[Any]:
+        return [
+            self._at((topic, number))
+            for topic, count in self.partitions().items()
+            for number in range(count)
+        ]
+
+    def _at(self, partition: Partition) -> Any:
+        return TopicPartition(self.place.topic(partition[0]), partition[1])
+
+    def _partition(self, at: Any) -> Partition:
+        return str(at.topic).removeprefix(f"{self.place.name}."), int(at.partition)
+
+    def _producing(self) -> Any:
+        if self._closed:
+            msg = f"the log of {self.place} is closed"
+            raise LogUnavailable(msg)
+        if self._producer is None:
+            self._producer = KafkaProducer(
+                **self._settings.connection(self.place),
+                metrics_enabled=False,
+                acks="all",
+                enable_idempotence=True,
+                allow_auto_create_topics=False,
+                max_request_size=_MAX_REQUEST_BYTES,
+                max_block_ms=int(self._settings.timeout_s * 1000),
+                delivery_timeout_ms=int(self._settings.timeout_s * 1000),
+            )
+        return self._producer
+
+    def _consuming(self) -> Any:
+        if self._closed:
+            msg = f"the log of {self.place} is closed"
+            raise LogUnavailable(msg)
+        if self._consumer is None:
+            self._consumer = KafkaConsumer(
+                **self._settings.connection(self.place),
+                metrics_enabled=False,
+                group_id=None,
+                auto_offset_reset="earliest",
+                enable_auto_commit=False,
+                allow_auto_create_topics=False,
+                isolation_level="read_committed",
+            )
+        return self._consumer

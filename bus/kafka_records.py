@@ -1,0 +1,92 @@
+"""Records as Kafka messages: the envelope in headers ``ce_*`` (CloudEvents binary mode).
+
+The value is one Avro single object, head and content together, so that any reader that has the
+schemas can decode it; the header ``headbytes`` says where the content begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlflow_ledger.schemas import DecodeError, Envelope, Record, parse_time, takes_content
+
+__all__ = ["Headers", "message_of", "record_of_message"]
+
+Headers = Sequence[tuple[str, bytes]]
+
+_PREFIX = "ce_"
+_CONTENT_TYPE = ("content-type", b"application/avro")
+_HEAD_BYTES = "headbytes"
+_CONTENT_DIGEST = "contentdigest"
+_ABSENT, _PRESENT = b"\x00", b"\x02"  # the branches of Avro's union of null and a content
+_REQUIRED = frozenset(Envelope._fields) - frozenset(Envelope._field_defaults) - {"time_ms"}
+
+
+def message_of(record: Record) -> tuple[list[tuple[str, bytes]], bytes]:
+    """Headers and value of a record."""
+    headers = [
+        (_PREFIX + name, text.encode("utf-8"))
+        for name, text in record.envelope.attributes().items()
+    ]
+    headers += [_CONTENT_TYPE, (_HEAD_BYTES, b"%d" % len(record.head))]
+    if record.content_digest is not None:
+        headers.append((_CONTENT_DIGEST, record.content_digest.hex().encode()))
+    if record.content is not None:
+        return headers, record.head + _PRESENT + record.content
+    whole = not takes_content(record.envelope.type, record.head)
+    return headers, record.head if whole else record.head + _ABSENT
+
+
+def record_of_message(headers: Headers, value: bytes | None) -> Record:
+    """The record that a message carries.
+
+    Raises:
+        DecodeError: it carries none: a foreign writer's, or garbage.
+    """
+    if value is None:
+        msg = "the message has no value"
+        raise DecodeError(msg)
+    try:
+        texts = {name: data.decode("utf-8") for name, data in headers}
+        envelope = _envelope(
+            {
+                name.removeprefix(_PREFIX): text
+                for name, text in texts.items()
+                if name.startswith(_PREFIX)
+            }
+        )
+        split = int(texts[_HEAD_BYTES])
+        digest = bytes.fromhex(texts[_CONTENT_DIGEST]) if _CONTENT_DIGEST in texts else None
+    except KeyError as error:
+        msg = f"the message has no header {error.args[0]!r}"
+        raise DecodeError(msg) from error
+    except (ValueError, AttributeError) as error:
+        msg = f"the message's headers make no sense: {error}"
+        raise DecodeError(msg) from error
+    head, mark, content = value[:split], value[split : split + 1], value[split + 1 :]
+    if split < 0 or len(head) != split or mark not in (b"", _ABSENT, _PRESENT):
+        msg = f"the message's value of {len(value)} bytes has no content behind byte {split}"
+        raise DecodeError(msg)
+    if mark != _PRESENT and content:
+        msg = f"{len(content)} bytes are left over behind the record"
+        raise DecodeError(msg)
+    return Record(envelope, head, content if mark == _PRESENT else None, digest)
+
+
+def _envelope(texts: dict[str, str]) -> Envelope:
+    missing = _REQUIRED - texts.keys() or {"time"} - texts.keys()
+    if missing:
+        raise KeyError(_PREFIX + min(missing))
+    known = {name: texts[name] for name in Envelope._fields if name in texts}
+    number = int(texts["id"])
+    if number < 1 or str(number) != texts["id"]:
+        msg = f"id {texts['id']!r} is no count"
+        raise ValueError(msg)
+    return Envelope(
+        **{  # type: ignore[arg-type]  # the numbers among them are put in as such
+            **known,
+            "id": number,
+            "time_ms": parse_time(texts["time"]),
+            "rules": int(texts["rules"]),
+        }
+    )

@@ -1,0 +1,141 @@
+"""How to reach a Kafka cluster: what the URI says, and what only settings may say."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mlflow_ledger.schemas import SettingsError
+
+__all__ = ["KAFKA_SCHEME", "KafkaPlace", "KafkaSettings", "kafka_place"]
+
+KAFKA_SCHEME = "ledger+kafka"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
+_LOOKS_LIKE = f"one looks like {KAFKA_SCHEME}://host:9092/team"
+
+
+class KafkaPlace:
+    """A ledger on a cluster: bootstrap servers and the name that its topics begin with."""
+
+    __slots__ = ("name", "servers")
+
+    def __init__(self, servers: tuple[str, ...], name: str) -> None:
+        """Name a ledger at some bootstrap servers (``host:port``)."""
+        self.servers = servers
+        self.name = name
+
+    def topic(self, name: str) -> str:
+        """A topic's name on the cluster."""
+        return f"{self.name}.{name}"
+
+    def __str__(self) -> str:
+        """The URI, without options."""
+        return f"{KAFKA_SCHEME}://{','.join(self.servers)}/{self.name}"
+
+
+def kafka_place(uri: str) -> KafkaPlace:
+    """The place that a URI ``ledger+kafka://host:9092[,host2:9092]/<ledger>`` names.
+
+    Raises:
+        SettingsError: the URI is no such thing.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme != KAFKA_SCHEME:
+        msg = f"{uri!r} names no ledger in Kafka; {_LOOKS_LIKE}"
+        raise SettingsError(msg)
+    if "@" in parts.netloc:
+        msg = (
+            f"the URI of {parts.netloc.rpartition('@')[2]}{parts.path} holds a user name; who you "
+            "are stands in MLFLOW_LEDGER_KAFKA_USERNAME and MLFLOW_LEDGER_KAFKA_PASSWORD"
+        )
+        raise SettingsError(msg)
+    servers = tuple(parts.netloc.split(","))
+    for server in servers:
+        if not _ADDRESS.fullmatch(server):
+            msg = f"{server!r} in {uri!r} is no host:port; {_LOOKS_LIKE}"
+            raise SettingsError(msg)
+    name = parts.path.strip("/")
+    if not _NAME.fullmatch(name):
+        msg = (
+            f"{name!r} in {uri!r} cannot be a ledger's name: letters, digits, _ and -, at most 100,"
+            f" the first a letter or digit; {_LOOKS_LIKE}"
+        )
+        raise SettingsError(msg)
+    return KafkaPlace(servers, name)
+
+
+class KafkaSettings(BaseSettings):
+    """What the environment (``MLFLOW_LEDGER_KAFKA_*``) and ``.env`` say of the connection."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MLFLOW_LEDGER_KAFKA_", env_file=".env", extra="ignore", frozen=True
+    )
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How the connection is secured."""
+
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """How the user proves who they are, where the protocol is one of SASL."""
+
+    username: str | None = None
+    """The user, for SASL."""
+
+    password: SecretStr | None = None
+    """The user's password, for SASL."""
+
+    ssl_cafile: str | None = None
+    """Certificates of who may sign for the brokers (PEM); default: those of the system."""
+
+    ssl_certfile: str | None = None
+    """The client's own certificate (PEM), where brokers ask for one."""
+
+    ssl_keyfile: str | None = None
+    """The key of that certificate (PEM)."""
+
+    timeout_s: float = 30.0
+    """How long a request to the brokers may take before it has failed."""
+
+    partitions: int = 8
+    """How many partitions a new ledger's topics of runs, traces and artifacts get."""
+
+    replication: int | None = None
+    """How many brokers hold a copy of a new ledger's topics; default: 3, or all there are."""
+
+    @classmethod
+    def read(cls) -> KafkaSettings:
+        """Read the settings.
+
+        Raises:
+            SettingsError: one of them makes no sense.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            problems = "; ".join(
+                f"MLFLOW_LEDGER_KAFKA_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}"
+                for e in error.errors()
+            )
+            raise SettingsError(problems) from error
+
+    def connection(self, place: KafkaPlace) -> dict[str, Any]:
+        """What every client of kafka-python is told."""
+        timeout_ms = int(self.timeout_s * 1000)
+        secret = self.password.get_secret_value() if self.password else None
+        return {
+            "bootstrap_servers": list(place.servers),
+            "client_id": "mlflow-ledger",
+            "request_timeout_ms": timeout_ms,
+            "bootstrap_timeout_ms": timeout_ms,
+            "security_protocol": self.security_protocol,
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_plain_username": self.username,
+            "sasl_plain_password": secret,
+            "ssl_cafile": self.ssl_cafile,
+            "ssl_certfile": self.ssl_certfile,
+            "ssl_keyfile": self.ssl_keyfile,
+        }

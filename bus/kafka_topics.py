@@ -1,0 +1,157 @@
+"""A ledger's topics on a Kafka cluster: made where they are missing, checked where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from mlflow_ledger.schemas import LogForeign, LogMissing, LogUnavailable
+
+from .kafka_settings import KafkaPlace, KafkaSettings
+from .log import TOPICS
+
+__all__ = ["Topics", "create_topics", "look_at_topics"]
+
+_COPIES = 3
+_FACTS = {
+    "cleanup.policy": "delete",
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+    "message.timestamp.type": "LogAppendTime",
+}
+"""What topics of facts must be set to: nothing in them is ever dropped, times are the broker's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """What the cluster says of a ledger's topics: their ids tell a re-created one from the old."""
+
+    cluster_id: str
+    partitions: Mapping[str, int]
+    ids: Mapping[str, str]
+
+
+def create_topics(place: KafkaPlace, settings: KafkaSettings) -> Topics:
+    """Make the topics that are missing; those that are there stay as they are, and are checked.
+
+    Raises:
+        LogUnavailable: the cluster cannot be reached, or forbids it.
+        LogForeign: a topic is there, and is set to forget.
+    """
+    admin = _admin(place, settings)
+    try:
+        brokers = len(admin.describe_cluster()["brokers"])
+        copies = settings.replication or min(brokers, _COPIES)
+        wanted = {
+            place.topic(topic): {
+                "num_partitions": 1 if topic == "catalog" else settings.partitions,
+                "replication_factor": copies,
+                "configs": {**_FACTS, "min.insync.replicas": str(2 if copies >= _COPIES else 1)},
+            }
+            for topic in TOPICS
+        }
+        there = {topic["name"] for topic in _described(admin, place) if _is_there(topic)}
+        missing = {name: how for name, how in wanted.items() if name not in there}
+        if missing:
+            _create(admin, place, missing)
+            admin.wait_for_topics(list(missing), timeout_ms=int(settings.timeout_s * 1000))
+        return _look(admin, place)
+    except KafkaError as error:
+        raise unavailable(place, error) from error
+    finally:
+        admin.close()
+
+
+def look_at_topics(place: KafkaPlace, settings: KafkaSettings) -> Topics:
+    """What the cluster says of the topics.
+
+    Raises:
+        LogMissing: one of them is not there.
+        LogUnavailable: the cluster cannot be reached.
+        LogForeign: a topic is set to forget.
+    """
+    admin = _admin(place, settings)
+    try:
+        return _look(admin, place)
+    except KafkaError as error:
+        raise unavailable(place, error) from error
+    finally:
+        admin.close()
+
+
+def unavailable(place: KafkaPlace, error: Exception) -> LogUnavailable:
+    """The error to raise where the cluster does not do what it is asked."""
+    name = type(error).__name__
+    return LogUnavailable(f"Kafka at {','.join(place.servers)} did not answer ({name}: {error})")
+
+
+def _admin(place: KafkaPlace, settings: KafkaSettings) -> Any:
+    try:
+        return KafkaAdminClient(**settings.connection(place))
+    except KafkaError as error:
+        raise unavailable(place, error) from error
+
+
+def _create(admin: Any, place: KafkaPlace, missing: Mapping[str, Any]) -> None:
+    try:
+        admin.create_topics(missing)
+    except TopicAlreadyExistsError:
+        return  # another process was quicker
+    except KafkaError as error:
+        msg = (
+            f"cannot create the topics {', '.join(sorted(missing))} at {','.join(place.servers)} "
+            f"({type(error).__name__}: {error}); let an administrator create them, with "
+            f"{', '.join(f'{key}={value}' for key, value in _FACTS.items())}"
+        )
+        raise LogUnavailable(msg) from error
+
+
+def _described(admin: Any, place: KafkaPlace) -> list[dict[str, Any]]:
+    described: list[dict[str, Any]] = admin.describe_topics([place.topic(t) for t in TOPICS])
+    return described
+
+
+def _is_there(topic: Mapping[str, Any]) -> bool:
+    return topic["error_code"] == 0 and bool(topic["partitions"])
+
+
+def _look(admin: Any, place: KafkaPlace) -> Topics:
+    described = {topic["name"]: topic for topic in _described(admin, place)}
+    missing = [
+        place.topic(topic)
+        for topic in TOPICS
+        if not _is_there(described.get(place.topic(topic), {"error_code": 3}))
+    ]
+    if missing:
+        msg = f"there is no ledger {place}: the topics {', '.join(missing)} are missing"
+        raise LogMissing(msg)
+    _check_settings(admin, place)
+    return Topics(
+        cluster_id=str(admin.describe_cluster()["cluster_id"]),
+        partitions={topic: len(described[place.topic(topic)]["partitions"]) for topic in TOPICS},
+        ids={topic: str(described[place.topic(topic)]["topic_id"]) for topic in TOPICS},
+    )
+
+
+def _check_settings(admin: Any, place: KafkaPlace) -> None:
+    """Refuse topics that drop, compact or date events otherwise than a ledger needs."""
+    names = [place.topic(topic) for topic in TOPICS]
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    found = admin.describe_configs(resources, config_filter="all")["topic"]
+    wrong = [
+        f"{name} has {key}={found[name][key]['value']} instead of {value}"
+        for name in names
+        for key, value in _FACTS.items()
+        if key in found[name] and found[name][key]["value"] != value
+    ]
+    if wrong:
+        msg = (
+            f"{place} cannot be used as a log: {'; '.join(wrong)}. Set it right with "
+            "kafka-configs.sh; what was dropped is only in a backup"
+        )
+        raise LogForeign(msg)

@@ -1,0 +1,270 @@
+"""What only a log in Kafka has: its URI, its topics, messages of others."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from mlflow_ledger.bus import (
+    TOPICS,
+    KafkaLog,
+    KafkaPlace,
+    KafkaSettings,
+    Position,
+    Writer,
+    kafka_place,
+    message_of,
+    murmur2,
+    record_of_message,
+)
+from mlflow_ledger.schemas import (
+    DecodeError,
+    LedgerCreated,
+    LogForeign,
+    LogMissing,
+    LogUnavailable,
+    Record,
+    RunDeleted,
+    SettingsError,
+    TopicPartitions,
+)
+from tests.kafka.servers import servers
+from tests.schemas.test_envelope import records
+
+from .records import RUNS, many, outgoing
+
+LEDGER_ID = "0123456789abcdef"
+
+
+@pytest.fixture
+def place() -> KafkaPlace:
+    return kafka_place(f"ledger+kafka://{servers()}/test-{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def log(place: KafkaPlace) -> Iterator[KafkaLog]:
+    made = KafkaLog(place, KafkaSettings(partitions=3), LEDGER_ID)
+    made.create()
+    yield made
+    made.close()
+
+
+def configure(place: KafkaPlace, topic: str, **settings: str) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=place.servers)
+    names = {name.replace("_", "."): value for name, value in settings.items()}
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, place.topic(topic), names)])
+    admin.close()
+
+
+def test_a_uri_names_servers_and_a_ledger() -> None:
+    place = kafka_place("ledger+kafka://one:9092,two.example:19092/team?query=http://q")
+    assert place.servers == ("one:9092", "two.example:19092")
+    assert place.topic("runs") == "team.runs"
+    assert str(place) == "ledger+kafka://one:9092,two.example:19092/team"
+    assert kafka_place("ledger+kafka://[::1]:9092/a").servers == ("[::1]:9092",)
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("ledger:./store", "names no ledger in Kafka"),
+        ("ledger+kafka://host/team", "'host' .* is no host:port"),
+        ("ledger+kafka:///team", "is no host:port"),
+        ("ledger+kafka://host:9092", "cannot be a ledger's name"),
+        ("ledger+kafka://host:9092/a/b", "cannot be a ledger's name"),
+        ("ledger+kafka://host:9092/.hidden", "cannot be a ledger's name"),
+        ("ledger+kafka://host:9092,/team", "is no host:port"),
+    ],
+)
+def test_a_wrong_uri_says_how_a_right_one_looks(uri: str, says: str) -> None:
+    with pytest.raises(SettingsError, match=says) as raised:
+        kafka_place(uri)
+    assert "ledger+kafka://host:9092/team" in str(raised.value)
+
+
+def test_a_secret_does_not_belong_into_a_uri() -> None:
+    with pytest.raises(SettingsError, match="MLFLOW_LEDGER_KAFKA_PASSWORD") as raised:
+        kafka_place("ledger+kafka://me:hunter2@host:9092/team")
+    assert "hunter2" not in str(raised.value)
+    assert "hunter2" not in repr(KafkaSettings(password="hunter2"))
+
+
+def test_settings_that_make_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_LEDGER_KAFKA_SECURITY_PROTOCOL", "TLS")
+    with pytest.raises(SettingsError, match="MLFLOW_LEDGER_KAFKA_SECURITY_PROTOCOL"):
+        KafkaSettings.read()
+
+
+@given(records)
+def test_a_message_carries_a_record_whole(record: Record) -> None:
+    texts = [value for value in record.envelope if isinstance(value, str)]
+    if any("\ud800" <= c <= "\udfff" for text in texts for c in text):
+        return  # a writer never says what UTF-8 cannot hold
+    read = record_of_message(*message_of(record))
+    assert read == record
+    assert read.digest() == record.digest()
+
+
+def test_headers_are_those_of_cloudevents() -> None:
+    headers, _ = message_of(outgoing(7).record)
+    found = dict(headers)
+    assert found["ce_specversion"] == b"1.0"
+    assert found["ce_id"] == b"7"
+    assert found["ce_type"] == b"RunTagDeleted"
+    assert found["content-type"] == b"application/avro"
+    assert all(name == name.lower() for name in found)
+
+
+@given(st.data())
+def test_what_is_no_event_is_told_and_never_breaks(data: st.DataObject) -> None:
+    headers, value = message_of(outgoing(1).record)
+    name = data.draw(st.sampled_from([name for name, _ in headers]))
+    other = data.draw(st.none() | st.binary(max_size=12))
+    changed = [(n, b if n != name else other) for n, b in headers if n != name or other is not None]
+    cut = value[: data.draw(st.integers(0, len(value)))]
+    with contextlib.suppress(DecodeError):
+        record_of_message(changed, cut)  # type: ignore[arg-type]  # whatever a stranger sends
+    with pytest.raises(DecodeError, match="no value"):
+        record_of_message(headers, None)
+
+
+def test_there_is_no_ledger_before_it_is_made(place: KafkaPlace) -> None:
+    log = KafkaLog(place, KafkaSettings())
+    with pytest.raises(LogMissing, match=r"the topics .* are missing"):
+        log.partitions()
+    log.create()
+    with pytest.raises(LogMissing, match="nothing was logged there yet"):
+        _ = log.ledger_id
+    log.close()
+
+
+def test_the_first_record_names_the_ledger(place: KafkaPlace) -> None:
+    log = KafkaLog(place, KafkaSettings(partitions=2))
+    counts = log.create().partitions
+    assert counts == {"catalog": 1, "runs": 2, "traces": 2, "artifacts": 2}
+    writer = Writer()
+    for ledger_id in ("a" * 16, "b" * 16):  # the second one is a race lost
+        beginning = LedgerCreated(
+            ledger_id=ledger_id,
+            partitions=[TopicPartitions(topic=topic, count=counts[topic]) for topic in TOPICS],
+            rules=1,
+            artifact_root="ledger-artifacts://x",
+        )
+        log.append([writer.stamp(beginning, counts)])
+    log.close()
+    again = KafkaLog(place)
+    assert again.ledger_id == "a" * 16
+    again.close()
+
+
+def test_a_catalog_that_does_not_begin_with_a_ledger(log: KafkaLog, place: KafkaPlace) -> None:
+    log.append([outgoing(1, partition=("catalog", 0))])
+    other = KafkaLog(place)
+    with pytest.raises(LogForeign, match="begins with a RunTagDeleted"):
+        _ = other.ledger_id
+    other.close()
+
+
+def test_creating_twice_changes_nothing(log: KafkaLog, place: KafkaPlace) -> None:
+    log.append(many(3))
+    again = KafkaLog(place, KafkaSettings(partitions=17), LEDGER_ID)
+    assert again.create() == log.topics
+    assert len(list(again.read(again.start()))) == 3
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"cleanup_policy": "compact"}, "cleanup.policy=compact instead of delete"),
+        ({"retention_ms": "86400000"}, "retention.ms=86400000 instead of -1"),
+        ({"message_timestamp_type": "CreateTime"}, "message.timestamp.type=CreateTime"),
+    ],
+)
+@pytest.mark.usefixtures("log")
+def test_topics_that_forget_are_refused(
+    place: KafkaPlace, settings: dict[str, str], says: str
+) -> None:
+    configure(place, "runs", **settings)
+    with pytest.raises(LogForeign, match=says):
+        KafkaLog(place).partitions()
+
+
+def test_what_others_put_into_a_topic_is_passed_over_and_kept(
+    log: KafkaLog, place: KafkaPlace
+) -> None:
+    log.append(many(1))
+    producer = KafkaProducer(bootstrap_servers=place.servers)
+    headers, value = message_of(outgoing(9).record)
+    without_id = [(name, text) for name, text in headers if name != "ce_id"]
+    for odd in (
+        {"value": b"\x00garbage"},
+        {"value": value, "headers": without_id},
+        {"value": None, "headers": headers, "key": b"k"},
+        {"value": b"x" * 900_000, "headers": headers},
+    ):
+        producer.send(place.topic("runs"), partition=0, **odd).get(10)
+    producer.close()
+    log.append(many(1, first=2))
+    assert [s.record.envelope.id for s in log.read(log.start())] == [1, 2]
+    assert [(partition, offset) for partition, offset, _ in log.unreadable] == [
+        (RUNS, 1), (RUNS, 2), (RUNS, 3), (RUNS, 4),
+    ]  # fmt: skip
+    assert "ce_id" in log.unreadable[1][2]
+
+
+def test_what_a_foreign_transaction_took_back_is_not_read(log: KafkaLog, place: KafkaPlace) -> None:
+    producer = KafkaProducer(bootstrap_servers=place.servers, transactional_id=uuid.uuid4().hex)
+    producer.init_transactions()
+    for number, take_back in ((1, True), (2, False)):
+        headers, value = message_of(outgoing(number).record)
+        producer.begin_transaction()
+        producer.send(place.topic("runs"), value, headers=headers, partition=0).get(10)
+        (producer.abort_transaction if take_back else producer.commit_transaction)()
+    producer.close()
+    assert [s.record.envelope.id for s in log.read(log.start())] == [2]
+    [stored] = log.append(many(1, first=3))
+    assert stored.offset == 4  # markers of transactions take offsets too
+    assert list(log.read(Position(LEDGER_ID, {RUNS: 3}))) == [stored]
+
+
+def test_the_key_names_the_partition_that_every_client_would_take(log: KafkaLog) -> None:
+    writer = Writer()
+    said = [writer.stamp(RunDeleted(run_id=f"r{n}"), log.partitions()) for n in range(20)]
+    log.append(said)
+    consumer = KafkaConsumer(
+        bootstrap_servers=log.place.servers, auto_offset_reset="earliest", group_id=None
+    )
+    parts = [TopicPartition(log.place.topic("runs"), number) for number in range(3)]
+    consumer.assign(parts)
+    seen = 0
+    while seen < len(said):
+        for part, messages in consumer.poll(timeout_ms=1000).items():
+            for message in messages:
+                assert (murmur2(message.key) & 0x7FFFFFFF) % 3 == part.partition
+                seen += 1
+    consumer.close()
+
+
+def test_a_cluster_that_does_not_answer() -> None:
+    nowhere = kafka_place("ledger+kafka://127.0.0.1:1/team")
+    log = KafkaLog(nowhere, KafkaSettings(timeout_s=0.5), LEDGER_ID)
+    with pytest.raises(LogUnavailable, match=r"Kafka at 127\.0\.0\.1:1 did not answer"):
+        log.append(many(1))
+    log.close()
+
+
+def test_a_closed_log_refuses(log: KafkaLog) -> None:
+    log.append(many(1))
+    log.close()
+    with pytest.raises(LogUnavailable, match="closed"):
+        log.append(many(1, first=2))
+    with pytest.raises(LogUnavailable, match="closed"):
+        list(log.read(Position(LEDGER_ID)))
