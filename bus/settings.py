@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, unquote, urlsplit
@@ -91,6 +92,9 @@ def folder_of(uri: str) -> Path:
     folder = Path(unquote(parts.path)).expanduser().absolute()
     if "\0" in parts.path or "%00" in parts.path:
         msg = f"{uri!r}: no folder's name holds a NUL"
+        raise SettingsError(msg)
+    if os.path.normpath(folder) == folder.anchor:
+        msg = f"{uri!r} names the root of the file system; name a folder, as ledger:./store does"
         raise SettingsError(msg)
     return folder
 

@@ -42,6 +42,7 @@ Windows = dict[tuple[Any, ...], tuple[int, list[int]]]
 """Parts of answers that pages were cut from: by question, where it begins and what it holds."""
 _ROW_BATCH = 20_000
 _CHANGE_BATCH = 2000
+_MOST_APPLIED = 8000
 _HISTORY_BATCH_BYTES = 24 * 50_000
 
 
@@ -54,6 +55,7 @@ class Clone:
         self._memory = memory
         self.snapshot = snapshot
         self.windows: Windows = {}
+        self._applied = 0
         self._inode = _inode(generation)
         self._folder = PrivateFolder()
         self._path = self._folder.path / "analytics.duckdb"
@@ -95,7 +97,17 @@ class Clone:
             with self._transaction():
                 self._apply(keyed, changes)
                 self._set("seq", reached)
+            self._applied += reached - self.seq
             self.seq = reached
+            if self._applied >= _MOST_APPLIED:
+                self._reopen()
+
+    def _reopen(self) -> None:
+        """Write to the file what was applied: DuckDB holds it in memory until then."""
+        self.db.execute("CHECKPOINT")
+        self.db.close()
+        self.db = self._open()
+        self._applied = 0
 
     def refresh_catalog(self, keyed: sqlite3.Connection) -> None:
         """Copy the small tables again if anything at all was folded since."""
@@ -135,6 +147,7 @@ class Clone:
             shutil.copyfile(self._path, target)
         finally:
             self.db = self._open()
+            self._applied = 0
 
     def close(self) -> None:
         """Close and remove the file."""

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_WHOLE",
+    "MIN_WHOLE",
     "LedgerStore",
     "increasing_ns",
     "mlflow_errors",
@@ -56,7 +57,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _TOLD = (LedgerError, MlflowException, ValidationError)  # each becomes its own code at the edge
 _CLAIM_BYTES = 256 * 1024
-MAX_WHOLE = 2**63 - 1
+MIN_WHOLE, MAX_WHOLE = -(2**63), 2**63 - 1
 
 
 class LedgerStore:
@@ -198,13 +199,13 @@ def increasing_ns() -> int:
 
 def whole(number: float | None) -> int | None:
     """A number that MLflow lets through as the whole number it stands for."""
-    if number is None or (type(number) is int and -MAX_WHOLE <= number <= MAX_WHOLE):
+    if number is None or (type(number) is int and MIN_WHOLE <= number <= MAX_WHOLE):
         return number
     try:
         value = int(number)
     except (OverflowError, ValueError):
         raise MlflowException(f"{number} is no whole number", INVALID_PARAMETER_VALUE) from None
-    if abs(value) > MAX_WHOLE:
+    if not MIN_WHOLE <= value <= MAX_WHOLE:
         # The words and the code of MLflow's SQL store, where the driver refuses the number.
         raise MlflowException("Python int too large to convert to SQLite INTEGER", INTERNAL_ERROR)
     return value

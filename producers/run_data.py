@@ -35,7 +35,7 @@ from mlflow_ledger.schemas import (
     pack_metrics,
 )
 
-from .edge import MAX_WHOLE, LedgerStore, text, whole
+from .edge import MAX_WHOLE, MIN_WHOLE, LedgerStore, text, whole
 from .runs import active_run
 
 __all__ = ["RunDataLogging"]
@@ -192,7 +192,7 @@ def _are_plain(columns: MetricColumns) -> bool:
         return False
     if min(columns.timestamps_ms) < 0 or max(columns.timestamps_ms) > MAX_WHOLE:
         return False
-    if min(columns.steps) < -MAX_WHOLE or max(columns.steps) > MAX_WHOLE:
+    if min(columns.steps) < MIN_WHOLE or max(columns.steps) > MAX_WHOLE:
         return False
     try:
         for name in set(columns.keys):

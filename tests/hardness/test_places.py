@@ -67,6 +67,8 @@ def test_mlflow_takes_the_uri(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     [
         ("ledger:", "names no folder"),
         ("ledger://host/x", "names a host"),
+        ("ledger:///", "names the root of the file system"),
+        ("ledger:///..", "names the root of the file system"),
         ("ledger+kafka://h:9092/x", "no ledgers in Kafka yet"),
         ("ledger:./x?as_of=1", "unknown option"),
         ("ledger:./x#y", "%23"),
@@ -80,6 +82,12 @@ def test_a_wrong_uri_is_told(uri: str, words: str) -> None:
         folder_of(uri)
     result = CliRunner().invoke(program, ["stats", uri])
     assert (result.exit_code, words in result.output.replace("\n", " ")) == (2, True)
+
+
+def test_a_uri_of_kafka_is_told_to_users_of_mlflow() -> None:
+    uri = "ledger+kafka://h:9092/x"
+    with pytest.raises(MlflowException, match="no ledgers in Kafka yet"):
+        MlflowClient(uri, uri).search_experiments()
 
 
 def test_a_path_that_is_a_file_is_told(tmp_path: Path) -> None:

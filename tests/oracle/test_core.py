@@ -267,6 +267,8 @@ def test_run_names(pair: Pair, name: str | None, tag: str | None) -> None:
         {"start_time": None},
         {"start_time": -5},
         {"start_time": 2**63},
+        {"start_time": -(2**63)},
+        {"start_time": -(2**63) - 1},
         {"tags": None},
         {"tags": [RunTag("k", "1"), RunTag("k", "2")]},
         {"tags": [RunTag("", "1")]},

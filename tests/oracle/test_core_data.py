@@ -78,7 +78,9 @@ def test_metric_values(pair: Pair, value: Any) -> None:
     look.at_tracking(pair, [], [run], [])
 
 
-@pytest.mark.parametrize("number", [0, -1, 2**63 - 1, 2**63, None, "1", NAN, True], ids=repr)
+@pytest.mark.parametrize(
+    "number", [0, -1, -(2**63), -(2**63) - 1, 2**63 - 1, 2**63, None, "1", NAN, True], ids=repr
+)
 @pytest.mark.parametrize("field", ["timestamp", "step"])
 def test_metric_times_and_steps(pair: Pair, field: str, number: Any) -> None:
     run = new_run(pair)
