@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from .appending import Appending
 from .failpoint import FAILPOINTS, reach
 from .fork import Forkable, abandon, forkable
-from .kafka_records import message_of, record_of_message
+from .kafka_records import UNREADABLE, message_of, record_of_message, unreadable_record
 from .kafka_settings import KAFKA_SCHEME, KafkaPlace, KafkaSettings, kafka_place
 from .lock import FileLock
 from .log import TOPICS, Log, Outgoing, Stored
@@ -43,6 +43,7 @@ __all__ = [
     "RULES",
     "SCHEME",
     "TOPICS",
+    "UNREADABLE",
     "Actor",
     "Appending",
     "ChangedMeanwhile",
@@ -84,6 +85,7 @@ __all__ = [
     "share",
     "share_database",
     "system_actor",
+    "unreadable_record",
     "uri_of",
 ]
 

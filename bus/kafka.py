@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from mlflow_ledger.schemas import (
     DecodeError,
     LedgerCreated,
+    LogDamaged,
     LogForeign,
     LogMissing,
     LogUnavailable,
@@ -22,7 +22,7 @@ from mlflow_ledger.schemas import (
 )
 
 from .fork import abandon, forkable
-from .kafka_records import message_of, record_of_message
+from .kafka_records import message_of, record_of_message, unreadable_record
 from .kafka_settings import KafkaPlace, KafkaSettings
 from .kafka_topics import Topics, create_topics, look_at_topics, unavailable
 from .log import Outgoing, Stored
@@ -32,7 +32,6 @@ __all__ = ["KafkaLog"]
 
 _CATALOG: Partition = ("catalog", 0)
 _MOST_RECORDS = 2000
-_MOST_UNREADABLE = 1000
 _MOST_IN_FLIGHT = 1000
 _MAX_REQUEST_BYTES = 2 * 1024 * 1024
 _POLL_MS = 100
@@ -42,8 +41,7 @@ class KafkaLog:
     """A log in the topics ``<name>.catalog``, ``<name>.runs`` and so on of one cluster.
 
     Nothing is connected before it is needed; threads may share it, and a forked child connects
-    anew. What a partition of ours cannot read (a foreign writer's message, garbage) is passed over
-    and kept in :attr:`unreadable`.
+    anew. A message that cannot be read comes as a record of type ``Unreadable``.
     """
 
     fork_order = 1
@@ -61,10 +59,11 @@ class KafkaLog:
         self._topics: Topics | None = None
         self._producer: Any = None
         self._consumer: Any = None
+        self._standing: dict[Any, int] = {}
+        """Where the consumer stands in the partitions it is assigned, if that is certain."""
         self._sending = threading.Lock()
         self._reading = threading.RLock()
         self._closed = False
-        self.unreadable: deque[tuple[Partition, int, str]] = deque(maxlen=_MOST_UNREADABLE)
         forkable(self)
 
     def create(self) -> Topics:
@@ -115,7 +114,19 @@ class KafkaLog:
     def read(self, position: Position, limit: int | None = None) -> Iterator[Stored]:
         """The records from a position to the end as it is now; each partition in its order."""
         end = self._ends()
-        return self._read(dict(position.offsets), end, limit)
+        return (
+            stored for batch, _ in self._batches(position.offsets, end, limit) for stored in batch
+        )
+
+    def batches(self, position: Position) -> Iterator[tuple[list[Stored], Position]]:
+        """As :meth:`read`, in batches, each with the position behind it.
+
+        Transactions of foreign writers leave marks that are no records: only so is it known that
+        a reader has come to the end.
+        """
+        end = self._ends()
+        for batch, offsets in self._batches(position.offsets, end, None):
+            yield batch, Position(self.ledger_id, offsets)
 
     def start(self) -> Position:
         """The position of the first record there is: 0 in every partition, unless truncated."""
@@ -167,6 +178,7 @@ class KafkaLog:
         """Leave the inherited connections alone: their sockets are the parent's."""
         abandon(self._producer, self._consumer)
         self._producer = self._consumer = None
+        self._standing = {}
         self._reading.release()
         self._sending.release()
 
@@ -192,10 +204,10 @@ class KafkaLog:
             for outgoing, at in zip(records, said, strict=True)
         ]
 
-    def _read(
-        self, offsets: dict[Partition, int], end: Mapping[Partition, int], limit: int | None
-    ) -> Iterator[Stored]:
-        remaining = limit
+    def _batches(
+        self, first: Mapping[Partition, int], end: Mapping[Partition, int], limit: int | None
+    ) -> Iterator[tuple[list[Stored], dict[Partition, int]]]:
+        offsets, remaining = dict(first), limit
         deadline = time.monotonic() + self._settings.timeout_s
         while remaining is None or remaining > 0:
             behind = {p: offsets.get(p, 0) for p in end if offsets.get(p, 0) < end[p]}
@@ -206,11 +218,10 @@ class KafkaLog:
                 deadline = time.monotonic() + self._settings.timeout_s
             elif time.monotonic() > deadline:
                 raise unavailable(self.place, TimeoutError(f"no records behind {behind}"))
-            offsets.update(reached)
-            for stored in found:
-                if stored.offset < end[stored.partition]:
-                    yield stored
-                    remaining = None if remaining is None else remaining - 1
+            offsets.update({p: min(offset, end[p]) for p, offset in reached.items()})
+            batch = [stored for stored in found if stored.offset < end[stored.partition]]
+            remaining = None if remaining is None else remaining - len(batch)
+            yield batch, dict(offsets)
 
     def _poll(
         self, behind: Mapping[Partition, int], limit: int | None
@@ -220,49 +231,42 @@ class KafkaLog:
         with self._reading, self._failures():
             consumer = self._consuming()
             wanted = {self._at(partition): offset for partition, offset in behind.items()}
+            standing, self._standing = self._standing, {}
             if consumer.assignment() != set(wanted):
                 consumer.assign(list(wanted))
+                standing = {}
             for at, offset in wanted.items():
-                if consumer.position(at) != offset:
+                if standing.get(at) != offset:
                     consumer.seek(at, offset)
             polled = consumer.poll(timeout_ms=_POLL_MS, max_records=most)
-            reached = {self._partition(at): consumer.position(at) for at in wanted}
+            self._standing = {at: consumer.position(at) for at in wanted}
+            reached = {self._partition(at): offset for at, offset in self._standing.items()}
         found = [
-            stored
+            _stored(self._partition(at), message)
             for at, messages in polled.items()
             for message in messages
-            if (stored := self._stored(self._partition(at), message)) is not None
         ]
         return found, reached
 
-    def _stored(self, partition: Partition, message: Any) -> Stored | None:
-        try:
-            record = record_of_message(message.headers, message.value)
-        except DecodeError as error:
-            self.unreadable.append((partition, message.offset, str(error)))
-            return None
-        return Stored(partition, message.offset, message.timestamp, record)
-
     def _said_at_first(self) -> str:
         end = self._ends()[_CATALOG]
-        first = next(self._read({}, {_CATALOG: end}, 1), None)
-        if first is None:
-            msg = f"there is no ledger {self.place}: nothing was logged there yet"
-            raise LogMissing(msg)
-        event = decode(first.record.envelope.type, first.record.head, first.record.content)
-        if not isinstance(event, LedgerCreated):
-            msg = (
-                f"{self.place} begins with a {type(event).__name__}, not with a ledger's creation: "
-                "its beginning was dropped, or the topic is another program's"
-            )
-            raise LogForeign(msg)
-        return event.ledger_id
+        for batch, _ in self._batches({}, {_CATALOG: end}, 1):
+            for stored in batch:
+                return _created(self.place, stored).ledger_id
+        msg = f"there is no ledger {self.place}: nothing was logged there yet"
+        raise LogMissing(msg)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
         """Kafka's errors as ours."""
         try:
             yield
+        except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
+            msg = (
+                f"{self.place} no longer has all its events ({error}): a topic was truncated or "
+                "made anew. Restore it from a backup, or begin a ledger under another name"
+            )
+            raise LogDamaged(msg) from error
         except KafkaError as error:
             raise unavailable(self.place, error) from error
 
@@ -326,9 +330,33 @@ class KafkaLog:
                 **self._settings.connection(self.place),
                 metrics_enabled=False,
                 group_id=None,
-                auto_offset_reset="earliest",
+                auto_offset_reset="none",  # what was dropped is told, never jumped over
                 enable_auto_commit=False,
                 allow_auto_create_topics=False,
                 isolation_level="read_committed",
             )
         return self._consumer
+
+
+def _stored(partition: Partition, message: Any) -> Stored:
+    """A message as it stands in the log."""
+    offset, append_ms = int(message.offset), int(message.timestamp)
+    try:
+        record = record_of_message(message.headers, message.value)
+    except DecodeError as error:
+        record = unreadable_record(partition, offset, append_ms, str(error))
+    return Stored(partition, offset, append_ms, record)
+
+
+def _created(place: KafkaPlace, stored: Stored) -> LedgerCreated:
+    """The ledger's creation, which is its first record."""
+    record = stored.record
+    if record.envelope.type == LedgerCreated.__name__ and stored.offset == 0:
+        event = decode(record.envelope.type, record.head, record.content)
+        assert isinstance(event, LedgerCreated)
+        return event
+    msg = (
+        f"{place} begins with a {record.envelope.type}, not with a ledger's creation: "
+        "its beginning was dropped, or the topic is another program's"
+    )
+    raise LogForeign(msg)

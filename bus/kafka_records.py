@@ -2,6 +2,9 @@
 
 The value is one Avro single object, head and content together, so that any reader that has the
 schemas can decode it; the header ``headbytes`` says where the content begins.
+
+A message that carries no event of ours (a foreign writer's, garbage) becomes a record of type
+``Unreadable``, the same one on every replica: the fold keeps it for the audit and goes on.
 """
 
 from __future__ import annotations
@@ -10,7 +13,13 @@ from collections.abc import Sequence
 
 from mlflow_ledger.schemas import DecodeError, Envelope, Record, parse_time, takes_content
 
-__all__ = ["Headers", "message_of", "record_of_message"]
+from .position import Partition
+from .writer import RULES
+
+__all__ = ["UNREADABLE", "Headers", "message_of", "record_of_message", "unreadable_record"]
+
+UNREADABLE = "Unreadable"
+"""The type of a record that stands for a message that cannot be read; its head says why."""
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -18,6 +27,7 @@ _PREFIX = "ce_"
 _CONTENT_TYPE = ("content-type", b"application/avro")
 _HEAD_BYTES = "headbytes"
 _CONTENT_DIGEST = "contentdigest"
+_MOST_REASON_BYTES = 1024
 _ABSENT, _PRESENT = b"\x00", b"\x02"  # the branches of Avro's union of null and a content
 _REQUIRED = frozenset(Envelope._fields) - frozenset(Envelope._field_defaults) - {"time_ms"}
 
@@ -71,6 +81,24 @@ def record_of_message(headers: Headers, value: bytes | None) -> Record:
         msg = f"{len(content)} bytes are left over behind the record"
         raise DecodeError(msg)
     return Record(envelope, head, content if mark == _PRESENT else None, digest)
+
+
+def unreadable_record(partition: Partition, offset: int, time_ms: int, why: str) -> Record:
+    """The record that stands for a message that carries none."""
+    topic, number = partition
+    envelope = Envelope(
+        source=f"unreadable/{topic}/{number}",
+        id=offset + 1,
+        type=UNREADABLE,
+        time_ms=time_ms,
+        subject=f"topics:/{topic}/{number}/{offset}",
+        actor="unknown",
+        actorkind="claimed",
+        host="unknown",
+        client="unknown",
+        rules=RULES,
+    )
+    return Record(envelope, why.encode("utf-8", "replace")[:_MOST_REASON_BYTES])
 
 
 def _envelope(texts: dict[str, str]) -> Envelope:

@@ -10,7 +10,7 @@ import json
 import sqlite3
 from typing import Literal, NamedTuple
 
-from mlflow_ledger.bus import Partition, Stored
+from mlflow_ledger.bus import UNREADABLE, Partition, Stored
 from mlflow_ledger.schemas import DecodeError, Event, LogForeign, Refused, decode
 
 from .rules import Context, Numbers, rules_of
@@ -136,6 +136,8 @@ class Fold:
                 f"{record.envelope.rules}, which this program does not know; upgrade mlflow-ledger"
             )
             raise LogForeign(msg)
+        if record.envelope.type == UNREADABLE:
+            return Verdict("unreadable", "UNREADABLE", record.head.decode("utf-8", "replace"))
         try:
             if event is None:
                 event = decode(record.envelope.type, record.head, record.content)

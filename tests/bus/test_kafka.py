@@ -27,6 +27,7 @@ from mlflow_ledger.bus import (
 from mlflow_ledger.schemas import (
     DecodeError,
     LedgerCreated,
+    LogDamaged,
     LogForeign,
     LogMissing,
     LogUnavailable,
@@ -59,7 +60,13 @@ def log(place: KafkaPlace) -> Iterator[KafkaLog]:
 def configure(place: KafkaPlace, topic: str, **settings: str) -> None:
     admin = KafkaAdminClient(bootstrap_servers=place.servers)
     names = {name.replace("_", "."): value for name, value in settings.items()}
-    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, place.topic(topic), names)])
+    resource = ConfigResource(ConfigResourceType.TOPIC, place.topic(topic), names)
+    admin.alter_configs([resource])
+    asked = ConfigResource(ConfigResourceType.TOPIC, place.topic(topic))
+    while True:  # a broker takes a moment to follow the controller
+        found = admin.describe_configs([asked], config_filter="all")["topic"][place.topic(topic)]
+        if all(found[name]["value"] == value for name, value in names.items()):
+            break
     admin.close()
 
 
@@ -197,7 +204,7 @@ def test_topics_that_forget_are_refused(
         KafkaLog(place).partitions()
 
 
-def test_what_others_put_into_a_topic_is_passed_over_and_kept(
+def test_what_others_put_into_a_topic_is_shown_as_unreadable(
     log: KafkaLog, place: KafkaPlace
 ) -> None:
     log.append(many(1))
@@ -213,11 +220,17 @@ def test_what_others_put_into_a_topic_is_passed_over_and_kept(
         producer.send(place.topic("runs"), partition=0, **odd).get(10)
     producer.close()
     log.append(many(1, first=2))
-    assert [s.record.envelope.id for s in log.read(log.start())] == [1, 2]
-    assert [(partition, offset) for partition, offset, _ in log.unreadable] == [
-        (RUNS, 1), (RUNS, 2), (RUNS, 3), (RUNS, 4),
+    seen = list(log.read(log.start()))
+    assert [s.record.envelope.type for s in seen] == [
+        "RunTagDeleted", *["Unreadable"] * 4, "RunTagDeleted",
     ]  # fmt: skip
-    assert "ce_id" in log.unreadable[1][2]
+    assert b"ce_id" in seen[2].record.head
+    assert len({(s.record.envelope.source, s.record.envelope.id) for s in seen}) == 6
+    again = KafkaLog(place, ledger_id=LEDGER_ID)
+    assert [s.record.digest() for s in again.read(again.start())] == [
+        s.record.digest() for s in seen
+    ]
+    again.close()
 
 
 def test_what_a_foreign_transaction_took_back_is_not_read(log: KafkaLog, place: KafkaPlace) -> None:
@@ -233,6 +246,21 @@ def test_what_a_foreign_transaction_took_back_is_not_read(log: KafkaLog, place: 
     [stored] = log.append(many(1, first=3))
     assert stored.offset == 4  # markers of transactions take offsets too
     assert list(log.read(Position(LEDGER_ID, {RUNS: 3}))) == [stored]
+
+
+def test_a_reader_comes_to_the_end_behind_what_is_no_record(
+    log: KafkaLog, place: KafkaPlace
+) -> None:
+    producer = KafkaProducer(bootstrap_servers=place.servers, transactional_id=uuid.uuid4().hex)
+    producer.init_transactions()
+    producer.begin_transaction()
+    headers, value = message_of(outgoing(1).record)
+    producer.send(place.topic("runs"), value, headers=headers, partition=0).get(10)
+    producer.commit_transaction()
+    producer.close()
+    *_, (_, reached) = log.batches(log.start())
+    assert reached == log.end()
+    assert list(log.batches(reached)) == []
 
 
 def test_the_key_names_the_partition_that_every_client_would_take(log: KafkaLog) -> None:
@@ -259,6 +287,16 @@ def test_a_cluster_that_does_not_answer() -> None:
     with pytest.raises(LogUnavailable, match=r"Kafka at 127\.0\.0\.1:1 did not answer"):
         log.append(many(1))
     log.close()
+
+
+def test_events_that_were_dropped_are_not_jumped_over(log: KafkaLog, place: KafkaPlace) -> None:
+    log.append(many(5))
+    admin = KafkaAdminClient(bootstrap_servers=place.servers)
+    admin.delete_records({TopicPartition(place.topic("runs"), 0): 3})
+    admin.close()
+    with pytest.raises(LogDamaged, match="truncated"):
+        list(log.read(Position(LEDGER_ID)))
+    assert [s.record.envelope.id for s in log.read(log.start())] == [4, 5]
 
 
 def test_a_closed_log_refuses(log: KafkaLog) -> None:
