@@ -15,7 +15,7 @@ from mlflow.entities import (
     Metric,
 )
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking import SEARCH_LOGGED_MODEL_MAX_RESULTS_DEFAULT
 from mlflow.utils.name_utils import _generate_random_name
@@ -107,8 +107,10 @@ class LoggedModels(LedgerStore):
 
     def finalize_logged_model(self, model_id: str, status: LoggedModelStatus) -> LoggedModel:
         """Give a logged model its final status."""
-        final = LoggedModelStatus(status).value  # a plain text names a status as well
-        self._about_model(lambda: LoggedModelFinalized(model_id=model_id, status=final))
+        if not isinstance(status, LoggedModelStatus):
+            self.get_logged_model(model_id, allow_deleted=True)  # what is missing is told first
+            raise MlflowException(f"{status!r} is no LoggedModelStatus", INTERNAL_ERROR)
+        self._about_model(lambda: LoggedModelFinalized(model_id=model_id, status=status.value))
         return self.get_logged_model(model_id, allow_deleted=True)
 
     def set_logged_model_tags(self, model_id: str, tags: list[LoggedModelTag]) -> None:

@@ -59,7 +59,7 @@ def test_ids_of_each_partition_count_from_one_without_gaps() -> None:
         writer, [RunCreated(run_id=f"r{n}", experiment_id="0", artifact_uri="x") for n in range(40)]
     )
     by_source: dict[str, list[int]] = {}
-    for partition, record in records:
+    for partition, record, _ in records:
         source = record.envelope.source
         assert source.split("/")[1:] == [partition[0], str(partition[1])]
         assert partition == ("runs", partition_of(record.envelope.subject[6:], 4))
@@ -142,7 +142,7 @@ def test_what_was_never_sent_takes_no_id() -> None:
     )
     writer.unsay(unsaid)
     again = said(writer, experiments(1, first=3))
-    assert [r.envelope.id for _, r in kept + again] == [1, 2, 3]
+    assert [r.envelope.id for _, r, _ in kept + again] == [1, 2, 3]
     writer.renew()
     writer.unsay(again)  # of a source that is given up: no harm
     assert said(writer, experiments(1))[0].record.envelope.id == 1

@@ -55,14 +55,15 @@ class History:
 
     def _said(self, writer: Writer, event: Event) -> Outgoing:
         """What a writer says, with a nonce that the seed decides."""
-        partition, record = writer.stamp(event, PARTITIONS)
+        outgoing = writer.stamp(event, PARTITIONS)
+        record = outgoing.record
         if record.content is not None:
             nonce = self._random.randbytes(16)
             record = replace(record, content=nonce + record.content[16:])
-        return self._mangled(Outgoing(partition, record))
+        return self._mangled(outgoing._replace(record=record))
 
     def _mangled(self, outgoing: Outgoing) -> Outgoing:
-        partition, record = outgoing
+        record = outgoing.record
         luck = self._random.random()
         if luck < 0.02:  # redacted: only the digest of the content is left
             inner = sha256(record.content or b"").digest()
@@ -74,7 +75,7 @@ class History:
         elif luck < 0.045 and record.envelope.id > 1:  # an identity that was taken
             envelope = record.envelope._replace(id=record.envelope.id - 1)
             record = replace(record, envelope=envelope)
-        return Outgoing(partition, record)
+        return outgoing._replace(record=record)
 
     def _renew(self, writer: Writer) -> None:
         """A new source, whose name the seed decides."""
