@@ -6,6 +6,7 @@ command ends with, must be equal once ids, times and places have names.
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import re
@@ -151,11 +152,16 @@ def run_with_data(stage: Stage, experiment_id: str) -> str:
 
 
 def _ordered(output: str) -> str:
-    """A document with its keys in order: MLflow reads tags as its database gives them."""
+    """A document or a table with its keys in order: MLflow reads tags as they come."""
     try:
         return json.dumps(json.loads(output), sort_keys=True, indent=1)
     except ValueError:
+        pass
+    if not output.startswith("run_id,"):
         return output
+    columns = zip(*filter(None, csv.reader(output.splitlines())), strict=True)
+    rows = zip(*sorted(columns), strict=True)
+    return "".join(",".join(row) + "\n" for row in rows)
 
 
 def _files(folder: Path) -> dict[str, str]:
