@@ -10,13 +10,14 @@ from .kafka_settings import KAFKA_SCHEME, KafkaPlace, KafkaSettings, kafka_place
 from .lock import FileLock
 from .log import TOPICS, Log, Outgoing, Stored
 from .memory import MemoryLog
+from .mirror import Mirrored, MirrorLog
 from .mounts import check_local, is_network, mount_of
 from .onlooker import ChangedMeanwhile, Onlooker
 from .partition import murmur2, partition_of
 from .position import EMBEDDED, Partition, Position
 from .private import PrivateFolder
 from .selection import Selection
-from .settings import SCHEME, Settings, folder_of, uri_of
+from .settings import SCHEME, Settings, folder_of, options_of, uri_of
 from .sharing import may_write, share, share_database
 from .sqlite import SqliteLog, Synchronous
 from .sqlite_failures import FORMAT, SqliteFailures
@@ -55,6 +56,8 @@ __all__ = [
     "KafkaSettings",
     "Log",
     "MemoryLog",
+    "MirrorLog",
+    "Mirrored",
     "Onlooker",
     "Outgoing",
     "Partition",
@@ -78,6 +81,7 @@ __all__ = [
     "message_of",
     "mount_of",
     "murmur2",
+    "options_of",
     "partition_of",
     "prepare",
     "reach",

@@ -66,6 +66,11 @@ class KafkaLog:
         self._closed = False
         forkable(self)
 
+    @property
+    def timeout_s(self) -> float:
+        """How long a request to the brokers may take before it has failed."""
+        return self._settings.timeout_s
+
     def create(self) -> Topics:
         """Make the topics where they are missing."""
         self._topics = create_topics(self.place, self._settings)
@@ -91,7 +96,7 @@ class KafkaLog:
             LogForeign: the first record of the catalog is no ledger's beginning.
         """
         if self._ledger_id is None:
-            self._ledger_id = self._said_at_first()
+            self._ledger_id = self.beginning().ledger_id
         return self._ledger_id
 
     def partitions(self) -> Mapping[str, int]:
@@ -118,14 +123,23 @@ class KafkaLog:
             stored for batch, _ in self._batches(position.offsets, end, limit) for stored in batch
         )
 
-    def batches(self, position: Position) -> Iterator[tuple[list[Stored], Position]]:
-        """As :meth:`read`, in batches, each with the position behind it.
+    def at(self, partition: Partition, offset: int) -> Stored | None:
+        """The record at one offset of a partition, or None."""
+        for batch, _ in self._batches({partition: offset}, {partition: offset + 1}, 1):
+            for stored in batch:
+                return stored
+        return None
+
+    def batches(
+        self, position: Position, end: Position | None = None
+    ) -> Iterator[tuple[list[Stored], Position]]:
+        """As :meth:`read`, up to ``end``, in batches, each with the position behind it.
 
         Transactions of foreign writers leave marks that are no records: only so is it known that
         a reader has come to the end.
         """
-        end = self._ends()
-        for batch, offsets in self._batches(position.offsets, end, None):
+        ends = self._ends() if end is None else end.offsets
+        for batch, offsets in self._batches(position.offsets, ends, None):
             yield batch, Position(self.ledger_id, offsets)
 
     def start(self) -> Position:
@@ -248,11 +262,21 @@ class KafkaLog:
         ]
         return found, reached
 
-    def _said_at_first(self) -> str:
+    def is_empty(self) -> bool:
+        """Whether nothing was ever said here, not even that a ledger begins."""
+        return self._ends()[_CATALOG] == 0
+
+    def beginning(self) -> LedgerCreated:
+        """The ledger's creation, which is its first record.
+
+        Raises:
+            LogMissing: there is no first record yet.
+            LogForeign: the first record of the catalog is no ledger's beginning.
+        """
         end = self._ends()[_CATALOG]
         for batch, _ in self._batches({}, {_CATALOG: end}, 1):
             for stored in batch:
-                return _created(self.place, stored).ledger_id
+                return _created(self.place, stored)
         msg = f"there is no ledger {self.place}: nothing was logged there yet"
         raise LogMissing(msg)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,9 +14,11 @@ from mlflow_ledger.schemas import SettingsError
 
 from .sqlite import Synchronous
 
-__all__ = ["SCHEME", "Settings", "folder_of", "uri_of"]
+__all__ = ["SCHEME", "Settings", "folder_of", "options_of", "uri_of"]
 
 SCHEME = "ledger"
+
+_OPTIONS = {"delivery": "delivery", "read_wait": "read_wait_s"}
 
 
 class Settings(BaseSettings):
@@ -41,15 +43,24 @@ class Settings(BaseSettings):
     analytics_memory: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")] = "1GB"
     """How much memory DuckDB may take in a process that searches; beyond it uses the disk."""
 
+    home: Path = Field(default_factory=lambda: _state_home() / "mlflow-ledger")
+    """Where this host keeps its copies of ledgers in Kafka, and what waits to be sent there."""
+
+    delivery: Literal["spool", "ack"] | None = None
+    """``spool`` keeps events on this host until Kafka has them, ``ack`` waits for the brokers."""
+
+    read_wait_s: Annotated[float, Field(gt=0)] = 2.0
+    """How long a read may wait for what was just logged, before it answers from what is here."""
+
     @classmethod
-    def read(cls) -> Settings:
-        """Read the settings.
+    def read(cls, **options: str) -> Settings:
+        """Read the settings; ``options`` of a URI come before them.
 
         Raises:
             SettingsError: one of them makes no sense.
         """
         try:
-            return cls()
+            return cls(**options)  # type: ignore[arg-type]  # pydantic reads texts
         except ValidationError as error:
             problems = "; ".join(
                 f"MLFLOW_LEDGER_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}"
@@ -61,6 +72,28 @@ class Settings(BaseSettings):
             raise SettingsError(msg) from error
 
 
+def _state_home() -> Path:
+    """Where programs keep what should survive a restart (XDG base directories)."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+
+
+def options_of(uri: str) -> dict[str, str]:
+    """The settings that a URI's options name, as ``delivery`` in ``…/team?delivery=ack``.
+
+    Raises:
+        SettingsError: an option is unknown, or given twice.
+    """
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(urlsplit(uri).query, keep_blank_values=True):
+        setting = _OPTIONS.get(name)
+        if setting is None or setting in options:
+            what = "is unknown" if setting is None else "is given twice"
+            msg = f"{uri!r}: option {name!r} {what}; there are {', '.join(sorted(_OPTIONS))}"
+            raise SettingsError(msg)
+        options[setting] = value
+    return options
+
+
 def folder_of(uri: str) -> Path:
     """The absolute folder of an embedded ledger's URI: ``ledger:./path`` or ``ledger:///abs``.
 
@@ -69,7 +102,7 @@ def folder_of(uri: str) -> Path:
     """
     parts = urlsplit(uri)
     if parts.scheme == f"{SCHEME}+kafka":
-        msg = f"{uri!r}: this version has no ledgers in Kafka yet; use a folder, ledger:./store"
+        msg = f"{uri!r} names a ledger in Kafka, where a folder is needed: ledger:./store"
         raise SettingsError(msg)
     if parts.scheme != SCHEME:
         msg = f"{uri!r} is no ledger URI; one looks like ledger:./store or ledger:///data/store"

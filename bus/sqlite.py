@@ -71,10 +71,16 @@ class SqliteLog:
         forkable(self)
 
     @classmethod
-    def create(cls, path: Path, ledger_id: str) -> None:
+    def create(
+        cls,
+        path: Path,
+        ledger_id: str,
+        complete: Callable[[sqlite3.Connection], None] = lambda _: None,
+    ) -> None:
         """Make an empty log. Call it under the lock, and only where there is none.
 
-        It comes into being whole: a reader finds no file, or a complete one.
+        It comes into being whole: a reader finds no file, or a complete one, to which ``complete``
+        has added what it needs.
         """
         unfinished = path.with_name(f"{path.name}.new")
         unfinished.unlink(missing_ok=True)
@@ -86,6 +92,7 @@ class SqliteLog:
                 + f"PRAGMA user_version = {FORMAT};"
             )
             connection.execute("INSERT INTO meta VALUES ('ledger_id', ?)", (ledger_id,))
+            complete(connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.close()
         with unfinished.open("rb") as file:

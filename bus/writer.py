@@ -78,6 +78,11 @@ class Writer:
         self._ids: dict[tuple[str, int], int] = {}
         self._sources: dict[tuple[str, int], str] = {}
 
+    @property
+    def name(self) -> str:
+        """What the sources of this voice begin with, before ``/topic/partition``."""
+        return self._uuid
+
     def stamp(
         self,
         event: Event,

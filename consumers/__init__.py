@@ -9,8 +9,9 @@ from .committer import Decide
 from .digest import STATE_TABLES, rows_digest, state_digest
 from .fold import FOLD_VERSION, Fold, Verdict
 from .known import ExperimentFacts, Foreseen, Known, ModelFacts
-from .ledger import Ledger, open_ledger
+from .ledger import Ledger
 from .onlooking import looked_at
+from .opening import check_uri, open_ledger
 from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ __all__ = [
     "StateFiles",
     "Verdict",
     "View",
+    "check_uri",
     "collect",
     "connect",
     "create",

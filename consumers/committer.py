@@ -27,7 +27,7 @@ from .keyed_state import KeyedState, next_offset, transaction
 from .known import Foreseen, Known
 from .state_file import StateDamaged
 
-__all__ = ["Committer", "Decide"]
+__all__ = ["Committer", "Decide", "check_verdict", "rejection_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class Committer:
                     reach("append.begun")
                     self._stamp(events, said)
                     for stored, event in zip(appending.append(said), events, strict=True):
-                        _check_verdict(fold.apply(stored, event), event)
+                        check_verdict(fold.apply(stored, event), event)
                     fold.save_progress()
                     reach("append.written")
                 logged = True
@@ -200,19 +200,9 @@ class Committer:
             said.append(self._writer.stamp(event, partitions, correlation_id, body))
 
     def _keep_refusal(self, state: sqlite3.Connection, fold: Fold, refused: Refused) -> None:
-        event = refused.event
-        if not isinstance(event, Event):
-            return
-        message = refused.message.encode("utf-8", "replace")[:_MAX_MESSAGE_BYTES]
-        rejected = CommandRejected(
-            command=type(event).__name__,
-            command_topic=event.topic,
-            command_key=event.key,
-            command_subject=event.subject,
-            code=refused.reason.value,
-            content=CommandRejectedContent(message=message.decode("utf-8", "ignore")),
-        )
-        self._commit(state, fold, lambda _: [rejected])
+        rejected = rejection_of(refused)
+        if rejected is not None:
+            self._commit(state, fold, lambda _: [rejected])
 
     def _caught_up(self) -> tuple[sqlite3.Connection, Fold]:
         """The state at the log's end, both made if need be."""
@@ -255,7 +245,29 @@ class _Unfolded(StateDamaged):
         self.events = events
 
 
-def _check_verdict(verdict: Verdict, event: Event) -> None:
+def rejection_of(refused: Refused) -> CommandRejected | None:
+    """What the audit keeps of a refused command, if it is known which one that was."""
+    event = refused.event
+    if not isinstance(event, Event):
+        return None
+    message = refused.message.encode("utf-8", "replace")[:_MAX_MESSAGE_BYTES]
+    return CommandRejected(
+        command=type(event).__name__,
+        command_topic=event.topic,
+        command_key=event.key,
+        command_subject=event.subject,
+        code=refused.reason.value,
+        content=CommandRejectedContent(message=message.decode("utf-8", "ignore")),
+    )
+
+
+def check_verdict(verdict: Verdict, event: Event) -> None:
+    """Do nothing where a new event was accepted.
+
+    Raises:
+        Refused: by the rules.
+        LogError: it is not new.
+    """
     if verdict.kind == "rejected":
         raise Refused(Reason(verdict.code), verdict.message, event)
     if verdict.kind != "accepted":

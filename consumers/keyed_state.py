@@ -22,7 +22,7 @@ from .state_file import (
     remove_all,
 )
 
-__all__ = ["KeyedState", "Progress", "check_stands", "next_offset"]
+__all__ = ["KeyedState", "Progress", "check_stands", "next_offset", "rehearsal"]
 
 _log = logging.getLogger(__name__)
 
@@ -187,6 +187,19 @@ def transaction(db: sqlite3.Connection, fold: Fold) -> Iterator[None]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def rehearsal(db: sqlite3.Connection, fold: Fold) -> Iterator[None]:
+    """A transaction that folds, to see what the rules say; nothing of it stays."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        fold.refresh()
+        yield
+    finally:
+        fold.forget()
+        if db.in_transaction:
+            db.execute("ROLLBACK")
 
 
 def check_stands(db: sqlite3.Connection, log: SqliteLog) -> None:

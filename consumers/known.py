@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -107,6 +107,11 @@ class Known:
             for type_name, subject in appending.since(self.offset, behind):
                 self._note(type_name, subject)
         self.offset = appending.last_offset
+
+    def note(self, others: Iterable[tuple[str, str]]) -> None:
+        """Take note of what was said, by type and subject."""
+        for type_name, subject in others:
+            self._note(type_name, subject)
 
     def takes(self, run_id: str, params: Sequence[KeyValue]) -> bool:
         """Whether data with these params is certain to be accepted for a run."""

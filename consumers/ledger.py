@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import sqlite3
 import threading
@@ -21,7 +20,6 @@ from mlflow_ledger.bus import (
     SqliteLog,
     Writer,
     abandon,
-    folder_of,
     forkable,
     prepare,
 )
@@ -32,10 +30,10 @@ from .committer import Committer, Decide
 from .keyed_state import KeyedState, Progress, check_stands, next_offset
 from .known import Foreseen, Known
 from .onlooking import OnlookingState
-from .place import Place, resolved
+from .place import Place
 from .state_file import StateDamaged, StateFailures, StateFiles, connect
 
-__all__ = ["Ledger", "open_ledger"]
+__all__ = ["Ledger"]
 
 _log = logging.getLogger(__name__)
 
@@ -61,15 +59,14 @@ class Ledger:
         self.folder = folder
         self.settings = settings or Settings.read()
         self._place = Place(folder, self.settings)
-        self.log = SqliteLog(
-            folder / "log.sqlite", self.settings.synchronous, make_folder=self._make_place
-        )
+        self.log = self._make_log(folder / "log.sqlite")
         self.files = StateFiles(folder)
         self.blobs = Blobs(folder / "blobs")
         self.artifact_root: str | None = None
         actor = Actor(self.settings.actor, "claimed") if self.settings.actor else None
+        self._writer = Writer(actor)
         self._state = KeyedState(self.log, self.files)
-        self._committer = Committer(self.log, self._state, Writer(actor), self.root)
+        self._committer = Committer(self.log, self._state, self._writer, self.root)
         self._onlooking = OnlookingState(self.log, self.files)
         self._readers: list[sqlite3.Connection] = []
         self._readers_mark = (0, 0)
@@ -184,15 +181,9 @@ class Ledger:
     def catch_up(self) -> Position:
         """Fold what stands in the log and not yet in the state; returns the position reached."""
         self._place.check()
-        if self.log.read_only:
-            return self.query(lambda db: Position(self.ledger_id, {EMBEDDED: next_offset(db)}))
-        following = self._follow()
-        if following is None:
-            with self.log.lock:
-                self._committer.catch_up()
-            with self.read() as db:
-                following = next_offset(db)
-        return Position(self.ledger_id, {EMBEDDED: following})
+        if not self.log.read_only:
+            self._fold_rest()
+        return self.query(lambda db: Position(self.ledger_id, {EMBEDDED: next_offset(db)}))
 
     def rebuild(self, progress: Progress | None = None) -> Position:
         """Throw the state away and fold the log again; ``progress`` gets (folded, of how many)."""
@@ -253,17 +244,29 @@ class Ledger:
         self._place.make()
         self.log.check_writable()
 
-    def _follow(self) -> int | None:
-        """Fold what is missing, where that takes no more than folding; the next offset then."""
+    def _make_log(self, path: Path) -> SqliteLog:
+        return SqliteLog(path, self.settings.synchronous, make_folder=self._make_place)
+
+    def _fold_rest(self) -> None:
+        """Fold what is missing; begin the log, or repair what is damaged, if need be."""
+        if not self._follow():
+            self._begin_or_repair()
+
+    def _begin_or_repair(self) -> None:
+        with self.log.lock:
+            self._committer.catch_up()
+
+    def _follow(self) -> bool:
+        """Fold what is missing, where that takes no more than folding."""
         if self.files.current() is None or self.log.replaced() or not self.exists():
-            return None
+            return False
         with self._state.lock:
             try:
                 with StateFailures(self.folder):
-                    db, _ = self._state.caught_up()
-                    return next_offset(db) if self.log.last_offset() else None
+                    self._state.caught_up()
+                    return self.log.last_offset() > 0
             except StateDamaged:
-                return None  # whoever has the log's lock as well repairs it
+                return False  # whoever has the log's lock as well repairs it
 
     def _repair(self, mark: tuple[int, int], error: StateDamaged) -> None:
         """Fold the log again, unless somebody did since the state bore this mark."""
@@ -294,7 +297,7 @@ class Ledger:
         if not self._is_behind(db):
             return db
         self._give_back(db)
-        self.catch_up()
+        self._fold_rest()
         return self._begin()
 
     def _begin(self) -> sqlite3.Connection:
@@ -331,8 +334,7 @@ class Ledger:
         if path is None:
             with self._state.lock.without_processes():
                 self._state.close()  # it is not the current one, if there is any
-            with self.log.lock:
-                self._committer.catch_up()
+            self._begin_or_repair()
             mark, path = self.files.mark(), self.files.current()
             assert path is not None
         db = connect(path)
@@ -360,26 +362,3 @@ class Ledger:
                 self._readers.append(db)
                 return
         db.close()
-
-
-_ledgers: dict[Path, Ledger] = {}
-_ledgers_mutex = threading.Lock()
-
-
-def open_ledger(uri: str) -> Ledger:
-    """The ledger of a URI; one instance for each folder and process, closed at exit.
-
-    A folder is the same by whichever path: relative, absolute, through symbolic links.
-    """
-    folder = resolved(folder_of(uri))
-    with _ledgers_mutex:
-        ledger = _ledgers.get(folder)
-        if ledger is None:
-            ledger = _ledgers[folder] = Ledger(folder)
-        return ledger
-
-
-@atexit.register
-def _close_all() -> None:
-    for ledger in _ledgers.values():
-        ledger.close()

@@ -17,7 +17,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from mlflow.store.artifact.artifact_repo import ArtifactRepository, verify_artifact_path
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
-from mlflow_ledger.bus import SCHEME
+from mlflow_ledger.bus import KAFKA_SCHEME, SCHEME
 from mlflow_ledger.consumers import Ledger, open_ledger
 from mlflow_ledger.query import ArtifactRow, artifact_at, artifacts_below
 from mlflow_ledger.schemas import ArtifactDeleted, ArtifactLogged, Event
@@ -175,7 +175,7 @@ def _ledger_of(ledger_id: str, tracking_uri: str | None, registry_uri: str | Non
         for uri in (
             tracking_uri, os.environ.get(_BACKEND_URI), mlflow.get_tracking_uri(), registry_uri,
         )
-        if uri and urlsplit(uri).scheme == SCHEME
+        if uri and urlsplit(uri).scheme in (SCHEME, KAFKA_SCHEME)
     ]  # fmt: skip
     if not candidates:
         raise MlflowException(

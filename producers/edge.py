@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
@@ -26,7 +27,7 @@ from mlflow.utils.search_utils import SearchUtils
 from pydantic import ValidationError
 
 from mlflow_ledger.bus import SCHEME, EventTooLarge, folder_of, uri_of
-from mlflow_ledger.consumers import Decide, Foreseen, Ledger, open_ledger
+from mlflow_ledger.consumers import Decide, Foreseen, Ledger, check_uri, open_ledger
 from mlflow_ledger.schemas import (
     ClaimCheck,
     Envelope,
@@ -63,18 +64,25 @@ MIN_WHOLE, MAX_WHOLE = -(2**63), 2**63 - 1
 class LedgerStore:
     """What tracking store and registry store share: a ledger, writing to it and reading from it."""
 
-    _ledger: Ledger
+    _uri: str
+    _artifact_root: str | None = None
 
     def _use(self, store_uri: str, artifact_root: str | None = None) -> None:
-        """Use the ledger of a URI. Nothing is opened, made or locked yet."""
-        with_mlflow_errors(lambda: self._open(store_uri, artifact_root))
+        """Use the ledger of a URI. Nothing is opened, made, locked or asked yet."""
+        self._uri, self._artifact_root = store_uri, artifact_root
+        with_mlflow_errors(self._check)
 
-    def _open(self, store_uri: str, artifact_root: str | None) -> None:
+    def _check(self) -> None:
         check_alone()
-        self._ledger = open_ledger(store_uri)
-        if artifact_root is not None:
-            self._ledger.artifact_root = artifact_root
-        _make_absolute(store_uri)
+        check_uri(self._uri)
+        _make_absolute(self._uri)
+
+    @functools.cached_property
+    def _ledger(self) -> Ledger:
+        ledger = open_ledger(self._uri)
+        if self._artifact_root is not None:
+            ledger.artifact_root = self._artifact_root
+        return ledger
 
     @property
     def _analytics(self) -> Analytics:
@@ -277,6 +285,8 @@ def _make_absolute(store_uri: str) -> None:
     ``mlflow run`` starts a project in the project's folder and hands it the tracking URI as it
     stands; a relative one would name another ledger there.
     """
+    if urlsplit(store_uri).scheme != SCHEME:
+        return
     absolute = uri_of(folder_of(store_uri))
     if os.environ.get("MLFLOW_TRACKING_URI") == store_uri:
         os.environ["MLFLOW_TRACKING_URI"] = absolute

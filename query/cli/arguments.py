@@ -44,9 +44,9 @@ class _Uri(_Checked):
     name = "uri"
 
     def check(self, text: str) -> None:
-        from mlflow_ledger.bus import folder_of
+        from mlflow_ledger.consumers import check_uri
 
-        folder_of(text)
+        check_uri(text)
 
 
 class _Moment(_Checked):
@@ -103,12 +103,15 @@ def ledger_at(uri: str) -> Ledger:
     """The ledger of a URI; where there is none, nothing is made.
 
     Raises:
-        LogMissing: there is no ledger in that folder.
+        LogMissing: there is no ledger in that folder, or no topics on that cluster.
+        LogUnavailable: the cluster is away.
     """
-    from mlflow_ledger.bus import folder_of
+    from mlflow_ledger.bus import KAFKA_SCHEME, folder_of
     from mlflow_ledger.consumers import open_ledger
     from mlflow_ledger.schemas import LogMissing
 
+    if uri.startswith(f"{KAFKA_SCHEME}:"):
+        return open_ledger(uri, create=False)
     folder = folder_of(uri)
     if not (folder / "log.sqlite").is_file():
         msg = (

@@ -16,7 +16,7 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.artifacts import download_artifacts
 
 from mlflow_ledger.bus import folder_of, uri_of
-from mlflow_ledger.consumers import Analytics, Ledger, open_ledger
+from mlflow_ledger.consumers import Analytics, Ledger, check_uri, open_ledger
 from mlflow_ledger.producers import edge
 from mlflow_ledger.query.cli import program
 from mlflow_ledger.schemas import LogMissing, SettingsError
@@ -69,7 +69,10 @@ def test_mlflow_takes_the_uri(name: str, tmp_path: Path, monkeypatch: pytest.Mon
         ("ledger://host/x", "names a host"),
         ("ledger:///", "names the root of the file system"),
         ("ledger:///..", "names the root of the file system"),
-        ("ledger+kafka://h:9092/x", "no ledgers in Kafka yet"),
+        ("ledger+kafka://h/x", "is no host:port"),
+        ("ledger+kafka://h:9092", "cannot be a ledger's name"),
+        ("ledger+kafka://h:9092/x?deliver=ack", "option 'deliver' is unknown"),
+        ("ledger+kafka://h:9092/x?delivery=never", "DELIVERY"),
         ("ledger:./x?as_of=1", "unknown option"),
         ("ledger:./x#y", "%23"),
         ("ledger:./a%00b", "NUL"),
@@ -79,14 +82,14 @@ def test_mlflow_takes_the_uri(name: str, tmp_path: Path, monkeypatch: pytest.Mon
 )
 def test_a_wrong_uri_is_told(uri: str, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
-        folder_of(uri)
+        check_uri(uri)
     result = CliRunner().invoke(program, ["stats", uri])
     assert (result.exit_code, words in result.output.replace("\n", " ")) == (2, True)
 
 
-def test_a_uri_of_kafka_is_told_to_users_of_mlflow() -> None:
-    uri = "ledger+kafka://h:9092/x"
-    with pytest.raises(MlflowException, match="no ledgers in Kafka yet"):
+def test_a_wrong_uri_of_kafka_is_told_to_users_of_mlflow() -> None:
+    uri = "ledger+kafka://h/x"
+    with pytest.raises(MlflowException, match="is no host:port"):
         MlflowClient(uri, uri).search_experiments()
 
 

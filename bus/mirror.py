@@ -1,0 +1,173 @@
+"""A host's copy of a log that stands elsewhere: the same events, in one sequence."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from mlflow_ledger.schemas import LogUnavailable
+
+from .log import Outgoing, Stored
+from .position import EMBEDDED, Partition, Position
+from .sqlite import SqliteLog, Synchronous
+from .sqlite_rows import INSERT
+
+__all__ = ["MirrorLog", "Mirrored"]
+
+
+class Mirrored(NamedTuple):
+    """How far a partition was copied: where to read on, and the last record that was copied."""
+
+    next_offset: int
+    last_offset: int | None
+    digest: bytes | None
+
+
+class MirrorLog(SqliteLog):
+    """The events of a ledger's topics, in the order in which this host has come to know them.
+
+    Each partition keeps its order; how partitions interleave differs from host to host, and no
+    verdict depends on it. Offsets of the mirror are local: outside this host an event is named by
+    its partition and offset there (:meth:`origin`), or by its source and id.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        partitions: Mapping[str, int],
+        synchronous: Synchronous = "normal",
+        make_folder: Callable[[], None] | None = None,
+    ) -> None:
+        """Use the mirror at ``path`` of topics with so many partitions each."""
+        super().__init__(path, synchronous, make_folder=make_folder)
+        self._counts = dict(partitions)
+
+    @classmethod
+    def begin(cls, path: Path, ledger_id: str, facts: Mapping[str, str]) -> None:
+        """Make an empty mirror; ``facts`` tell the topics it copies from any others.
+
+        Call it under the lock, and only where there is none.
+        """
+        script = files(__package__).joinpath("mirror.sql").read_text("utf-8")
+
+        def complete(db: sqlite3.Connection) -> None:
+            db.executescript(script)
+            db.executemany("INSERT INTO meta VALUES (?, ?)", sorted(facts.items()))
+
+        cls.create(path, ledger_id, complete)
+
+    def facts(self) -> dict[str, str]:
+        """What was said of the copied topics when the mirror began."""
+        return dict(self._ask("SELECT key, value FROM meta WHERE key != 'ledger_id'"))
+
+    def partitions(self) -> Mapping[str, int]:
+        """How many partitions each topic has where the log stands."""
+        return self._counts
+
+    def append(self, records: Sequence[Outgoing]) -> list[Stored]:
+        """Refuse: what is appended here would stand nowhere else."""
+        msg = f"{self.path} mirrors a log that stands elsewhere; append to that one"
+        raise LogUnavailable(msg)
+
+    def mirrored(self) -> dict[Partition, Mirrored]:
+        """How far each partition was copied."""
+        rows = self._ask(_MIRRORED)
+        return {(topic, number): Mirrored(*rest) for topic, number, *rest in rows}
+
+    def position(self) -> Position:
+        """Where to read on in the topics."""
+        rows = self._ask("SELECT topic, partition, next_offset FROM mirrored")
+        return Position(self.ledger_id, {(topic, number): at for topic, number, at in rows})
+
+    def take(self, records: Iterable[Stored], reached: Position) -> int:
+        """Copy records, each partition in its order, and the position behind them.
+
+        What another process of this host has copied meanwhile is left out. Returns how many were
+        new.
+        """
+        with self.lock, self.transaction() as appending, self.failures:
+            db = self.connection()
+            known = self._known(db)
+            fresh = [
+                stored
+                for stored in records
+                if stored.partition not in known
+                or stored.offset >= known[stored.partition].next_offset
+            ]
+            self._insert(db, fresh, appending.last_offset + 1)
+            last = {stored.partition: stored for stored in fresh}
+            for partition, following in reached.offsets.items():
+                entry = known.get(partition, _NOTHING)
+                if following > entry.next_offset:
+                    _save(db, partition, following, last.get(partition), entry)
+        return len(fresh)
+
+    def _insert(self, db: sqlite3.Connection, records: Sequence[Stored], first: int) -> None:
+        expected: tuple[Partition, int] | None = None
+        rows, origins = [], []
+        for seq, stored in enumerate(records, first):
+            if (stored.partition, stored.offset) != expected:
+                origins.append((seq, *stored.partition, stored.offset))
+            expected = stored.partition, stored.offset + 1
+            rows.append(self._dictionary.row(db, seq, stored.append_ms, stored.record))
+        db.executemany(INSERT, rows)
+        db.executemany("INSERT INTO origins VALUES (?, ?, ?, ?)", origins)
+
+    @staticmethod
+    def _known(db: sqlite3.Connection) -> dict[Partition, Mirrored]:
+        rows = db.execute(_MIRRORED)
+        return {(topic, number): Mirrored(*rest) for topic, number, *rest in rows}
+
+    def origin(self, seq: int) -> tuple[Partition, int]:
+        """Where an event stands in the topics: partition and offset.
+
+        Raises:
+            LogDamaged: the mirror does not know.
+        """
+        rows = self._ask(
+            "SELECT first_seq, topic, partition, first_offset FROM origins WHERE first_seq <= ? "
+            "ORDER BY first_seq DESC LIMIT 1",
+            seq,
+        )
+        if not rows:
+            raise self.damaged(f"nothing is known of the origin of event {seq}")
+        ((first, topic, number, offset),) = rows
+        return (topic, number), offset + seq - first
+
+    def since(self, seq: int, limit: int, but_of: str) -> list[tuple[str, str]]:
+        """Type and subject of what stands behind ``seq``, but for what one voice has said."""
+        return self._ask(
+            "SELECT type, subject FROM events JOIN schemas USING (schema_no) "
+            "JOIN sources USING (source_no) WHERE seq > ? AND source NOT GLOB ? "
+            "ORDER BY seq LIMIT ?",
+            seq, f"{but_of}/*", limit,
+        )  # fmt: skip
+
+    def position_at(self, time_ms: int) -> Position:
+        """The position of the first event appended after this moment, in the mirror's sequence.
+
+        Append times are the brokers', so that they grow along each partition only: behind this
+        position there may be older events of other partitions.
+        """
+        rows = self._ask("SELECT min(seq) FROM events WHERE append_ms > ?", time_ms)
+        return Position(self.ledger_id, {EMBEDDED: rows[0][0] or self.last_offset() + 1})
+
+
+def _save(
+    db: sqlite3.Connection,
+    partition: Partition,
+    following: int,
+    last: Stored | None,
+    before: Mirrored,
+) -> None:
+    rest = (last.offset, last.record.digest()) if last else before[1:]
+    db.execute(
+        "INSERT OR REPLACE INTO mirrored VALUES (?, ?, ?, ?, ?)", (*partition, following, *rest)
+    )
+
+
+_NOTHING = Mirrored(0, None, None)
+_MIRRORED = "SELECT topic, partition, next_offset, last_offset, digest FROM mirrored"

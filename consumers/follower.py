@@ -1,0 +1,129 @@
+"""Keeps a host's mirror up with the topics it copies."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from mlflow_ledger.bus import FileLock, KafkaLog, MirrorLog, Position, forkable
+from mlflow_ledger.schemas import LogDamaged, LogUnavailable
+
+from .keyed_state import Progress
+from .replica import Replica
+
+__all__ = ["Follower"]
+
+_POLL_S = 0.002
+
+
+class Follower:
+    """Copies what is new in the topics; of all processes of the host one at a time does so."""
+
+    fork_order = 3
+
+    def __init__(self, replica: Replica, kafka: KafkaLog, mirror: MirrorLog) -> None:
+        """Copy ``kafka`` to ``mirror``; nothing is connected yet."""
+        self._replica = replica
+        self._kafka = kafka
+        self._mirror = mirror
+        self._lock = FileLock(mirror.path.with_name("follow.lock"))
+        self._checked = False
+        self._checking = threading.Lock()
+        forkable(self)
+
+    def follow(self, wait_s: float, progress: Progress | None = None) -> Position:
+        """Copy everything up to the end as it is now; returns that end.
+
+        Where another process is just copying, wait for it to come that far.
+
+        Raises:
+            LogUnavailable: the brokers are away, or it took longer than ``wait_s`` seconds.
+            LogForeign, LogDamaged: the topics are no longer those that were copied.
+        """
+        self._check()
+        deadline = time.monotonic() + wait_s
+        end = self._kafka.end()
+        while not self._mirror.position().covers(end):
+            if self._lock.try_acquire():
+                try:
+                    self._copy(end, deadline, progress)
+                finally:
+                    self._lock.release()
+                return end
+            if time.monotonic() > deadline:
+                raise self._late()
+            time.sleep(_POLL_S)
+        return end
+
+    def close(self) -> None:
+        """Close the lock."""
+        self._lock.close()
+
+    def before_fork(self) -> None:
+        """Nothing is inherited but the lock, which has hooks of its own."""
+        self._lock.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.after_fork_in_parent()
+
+    def after_fork_in_child(self) -> None:
+        """Look at the topics again: the connection is another."""
+        self._lock.after_fork_in_child()
+        self._checked = False
+
+    def _copy(self, end: Position, deadline: float, progress: Progress | None) -> None:
+        behind = sum(end.offsets.values())
+        for batch, reached in self._kafka.batches(self._mirror.position(), end):
+            self._mirror.take(batch, reached)
+            if progress is not None:
+                progress(sum(reached.offsets.values()), behind)
+            if time.monotonic() > deadline and not reached.covers(end):
+                raise self._late()
+
+    def _late(self) -> LogUnavailable:
+        msg = (
+            f"the replica in {self._mirror.path.parent} is not yet where {self._replica.place} is; "
+            "`mlflow-ledger consume` keeps it there"
+        )
+        return LogUnavailable(msg)
+
+    def _check(self) -> None:
+        """Once a process: the topics must be those that were copied, and still hold it all."""
+        with self._checking:
+            if self._checked:
+                return
+            self._replica.check(self._kafka)
+            self._check_whole()
+            self._check_tails()
+            self._checked = True
+
+    def _check_whole(self) -> None:
+        dropped = {p: first for p, first in self._kafka.start().offsets.items() if first}
+        if dropped:
+            msg = (
+                f"{self._replica.place} no longer has all its events: "
+                + ", ".join(f"{t}-{n} begins at {first}" for (t, n), first in dropped.items())
+                + ". Someone truncated a topic; this host's copy, as far as it goes, is "
+                f"{self._mirror.path}. Restore the topics, or begin a ledger under another name"
+            )
+            raise LogDamaged(msg)
+
+    def _check_tails(self) -> None:
+        """What was copied last from each partition must still stand there, and nothing less."""
+        end = self._kafka.end()
+        for partition, entry in self._mirror.mirrored().items():
+            if entry.last_offset is None:
+                continue
+            if entry.next_offset <= end.offset(partition):
+                found = self._kafka.at(partition, entry.last_offset)
+                if found is not None and found.record.digest() == entry.digest:
+                    continue
+            topic, number = partition
+            msg = (
+                f"{self._replica.place}: {topic}-{number} no longer holds at {entry.last_offset} "
+                f"what this host has copied from there into {self._mirror.path}: events were lost, "
+                "or the topic was restored from a backup. Compare both before anything else is "
+                "written; to go on with what is in Kafka, move the folder away"
+            )
+            raise LogDamaged(msg)

@@ -1,0 +1,350 @@
+"""A ledger in Kafka, as one host sees it: topics to publish to, a replica to read from."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from mlflow_ledger.bus import (
+    EMBEDDED,
+    KafkaLog,
+    KafkaSettings,
+    MirrorLog,
+    Outgoing,
+    Position,
+    Settings,
+    Stored,
+    prepare,
+)
+from mlflow_ledger.schemas import (
+    Encoded,
+    Envelope,
+    Event,
+    LogUnavailable,
+    Reason,
+    Refused,
+    RunCreated,
+    RunDataLogged,
+)
+
+from .committer import Decide, check_verdict, rejection_of
+from .follower import Follower
+from .keyed_state import rehearsal
+from .known import Foreseen
+from .ledger import Ledger
+from .replica import Replica
+
+__all__ = ["KafkaLedger"]
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_MOST_RACES = 4
+_MOST_OWN_RUNS = 10_000
+_FIRST_REST_S, _MOST_REST_S = 1.0, 10.0
+_MOST_FOLLOWED = 5000
+
+
+class KafkaLedger(Ledger):
+    """What is said goes to the topics; what is read is the replica of this host.
+
+    The replica is a folder as an embedded ledger's, whose log mirrors the topics: state, analytics
+    and audit are folded from it as from any log. A read asks the brokers for the end of the topics
+    first and copies what is missing. What may lose a race (names, versions, aliases, params of
+    runs that others made) waits until it is folded, and its verdict is returned; all else is
+    acknowledged with the brokers' acknowledgement.
+    """
+
+    log: MirrorLog
+
+    def __init__(
+        self, replica: Replica, settings: Settings, kafka_settings: KafkaSettings | None = None
+    ) -> None:
+        """Use the ledger that :func:`find_replica` has found."""
+        self._replica = replica
+        super().__init__(replica.folder, settings)
+        self.kafka = KafkaLog(replica.place, kafka_settings, replica.ledger_id)
+        self._follower = Follower(replica, self.kafka, self.log)
+        self._speaking = threading.Lock()
+        self._own_runs: OrderedDict[str, None] = OrderedDict()
+        self._rest_until = 0.0
+        self._rest_s = 0.0
+
+    def write(self, decide: Decide, foreseen: Foreseen | None = None) -> list[Event]:
+        """Say what ``decide`` decides; returns the events once it is certain that they hold.
+
+        Raises:
+            Refused: by ``decide``, or by the rules: somebody else came first.
+            LogUnavailable: it is not known whether they will hold.
+        """
+        if foreseen is not None and self._say_foreseen(foreseen) is not None:
+            return list(foreseen.events)
+        return self._say_decided(decide, foreseen)
+
+    def write_and_ask(
+        self,
+        decide: Decide,
+        question: Callable[[sqlite3.Connection], T],
+        foreseen: Foreseen | None = None,
+        answer: Callable[[Envelope], T] | None = None,
+    ) -> T:
+        """Say what ``decide`` decides, and ask the state that holds it, perhaps with more."""
+        if foreseen is not None and answer is not None:
+            said = self._say_foreseen(foreseen)
+            if said is not None:
+                return answer(said[0].record.envelope)
+        self._say_decided(decide, foreseen)
+        return self.query(question)
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view of the state, which holds every acknowledged event.
+
+        With the brokers away it shows what this host knows, and a warning is given once.
+        """
+        self.follow()
+        with super().read() as db:
+            yield db
+
+    def catch_up(self) -> Position:
+        """Copy and fold everything up to the end of the topics; returns the position reached."""
+        self._begin_mirror()
+        end = self._follower.follow(self.kafka.timeout_s)
+        self._fold_rest()
+        return end
+
+    def follow(self) -> None:
+        """Copy what is new in the topics, unless the brokers were away a moment ago."""
+        self._begin_mirror()
+        if time.monotonic() < self._rest_until:
+            return
+        try:
+            self._follower.follow(self.settings.read_wait_s)
+        except LogUnavailable as error:
+            if self.log.last_offset() == 0:
+                raise
+            self._rest(error)
+        else:
+            if self._rest_s:
+                _log.warning("%s answers again", self._replica.place)
+            self._rest_s = 0.0
+
+    def exists(self) -> bool:
+        """A ledger in Kafka that could be opened is there."""
+        return True
+
+    def close(self) -> None:
+        """Close what is open."""
+        super().close()
+        self._follower.close()
+        self.kafka.close()
+
+    def after_fork_in_child(self) -> None:
+        """Leave inherited connections alone, and speak with a voice of our own."""
+        super().after_fork_in_child()
+        self._speaking = threading.Lock()
+        self._own_runs.clear()
+
+    def _make_log(self, path: Path) -> MirrorLog:
+        return MirrorLog(
+            path,
+            self._replica.partitions,
+            self.settings.synchronous,
+            make_folder=self._make_place,
+        )
+
+    def _begin_mirror(self) -> None:
+        if self.log.path.exists():
+            return
+        with self.log.lock:
+            if not self.log.path.exists():
+                MirrorLog.begin(self.log.path, self._replica.ledger_id, self._replica.facts())
+
+    def _begin_or_repair(self) -> None:
+        self._begin_mirror()
+        with self._state.lock:
+            self._state.repairing(self._state.caught_up)
+
+    def _rest(self, error: LogUnavailable) -> None:
+        """The brokers are away: leave them alone for a while, and say so the first time."""
+        if not self._rest_s:
+            _log.warning("%s; answering from the replica in %s until then", error, self.folder)
+        self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _MOST_REST_S)
+        self._rest_until = time.monotonic() + self._rest_s
+
+    def _say_foreseen(self, foreseen: Foreseen) -> Sequence[Outgoing] | None:
+        """Say what was foreseen, if it holds and cannot lose a race; returns what was said."""
+        if self._may_lose(foreseen.events):
+            return None
+        encoded = [prepare(event) for event in foreseen.events]
+        with self._speaking:
+            self._follow_known()
+            if not foreseen.holds(self.known):
+                return None
+            said = self._stamp(foreseen.events, encoded)
+            self.known.said(foreseen.events, self.known.offset)
+            self._note_own(foreseen.events)
+        self._publish(said)
+        return said
+
+    def _say_decided(self, decide: Decide, foreseen: Foreseen | None) -> list[Event]:
+        """Decide by the replica, publish, and wait for the verdict where there can be another.
+
+        Who lost a race decides again, by what has won: that gives MLflow's own error, or the next
+        number of a version.
+        """
+        lost: Refused | None = None
+        for _ in range(_MOST_RACES):
+            events, said = self._decided(decide)
+            self._publish(said)
+            lost = self._lost(said, events) if self._may_lose(events) else None
+            with self._speaking:
+                self._follow_known()
+                self.known.note([(type(event).__name__, event.subject) for event in events])
+                self._note_own(events)
+            if lost is None:
+                if foreseen is not None:
+                    self._learn(foreseen)
+                return events
+        assert lost is not None
+        raise lost
+
+    def _learn(self, foreseen: Foreseen) -> None:
+        """Look at the state for what lets the next such command do without."""
+        with self._speaking:
+            self._follow_known()
+            offset = self.known.offset
+
+        def look(db: sqlite3.Connection) -> None:
+            with self._speaking:
+                if self.known.offset == offset:  # else the view may be older than what is known
+                    foreseen.learn(self.known, db)
+
+        self.query(look)
+
+    def _decided(self, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
+        """What is to be said, as the rules would take it if it were next in the log."""
+        self.follow()
+        try:
+            with self._state.lock:
+                return self._state.repairing(lambda: self._rehearsed(decide))
+        except Refused as refused:
+            self._keep_refusal(refused)
+            raise
+
+    def _rehearsed(self, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
+        db, fold = self._state.caught_up()
+        said: list[Outgoing] = []
+        with rehearsal(db, fold):
+            try:
+                events = list(decide(db))
+                said = self._stamp(events, [prepare(event) for event in events])
+                for outgoing, event in zip(said, events, strict=True):
+                    offset = fold.next_offset(EMBEDDED)
+                    stored = Stored(
+                        EMBEDDED, offset, outgoing.record.envelope.time_ms, outgoing.record
+                    )
+                    check_verdict(fold.apply(stored, event), event)
+            except BaseException:
+                self._writer.unsay(said)
+                raise
+        return events, said
+
+    def _keep_refusal(self, refused: Refused) -> None:
+        rejected = rejection_of(refused)
+        if rejected is not None:
+            with self._speaking:
+                said = self._stamp([rejected], [prepare(rejected)])
+            self._publish(said)
+
+    def _follow_known(self) -> None:
+        """Let what others have said wipe out what it may have changed; call it while speaking."""
+        last = self.log.last_offset()
+        behind = last - self.known.offset
+        if 0 < behind <= _MOST_FOLLOWED:
+            others = self.log.since(self.known.offset, behind, self._writer.name)
+            self.known.note(others)
+            self.known.offset = last
+        elif behind:
+            self.known.forget()
+            self.known.offset = last
+
+    def _may_lose(self, events: Sequence[Event]) -> bool:
+        """Whether any of these may be refused because somebody else came first."""
+        return any(
+            event.topic == "catalog"
+            or (
+                isinstance(event, RunDataLogged)
+                and event.content is not None
+                and bool(event.content.params)
+                and event.run_id not in self._own_runs
+            )
+            for event in events
+        )
+
+    def _note_own(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, RunCreated):
+                self._own_runs[event.run_id] = None
+        while len(self._own_runs) > _MOST_OWN_RUNS:
+            self._own_runs.popitem(last=False)
+
+    def _stamp(self, events: Sequence[Event], encoded: Sequence[Encoded]) -> list[Outgoing]:
+        correlation_id = secrets.token_hex(8) if len(events) > 1 else None
+        partitions = self.log.partitions()
+        return [
+            self._writer.stamp(event, partitions, correlation_id, body)
+            for event, body in zip(events, encoded, strict=True)
+        ]
+
+    def _publish(self, said: Sequence[Outgoing]) -> None:
+        try:
+            self.kafka.append(said)
+        except BaseException:
+            self._writer.renew()
+            with self._speaking:
+                self.known.forget()
+            raise
+
+    def _lost(self, said: Sequence[Outgoing], events: Sequence[Event]) -> Refused | None:
+        """Wait until what was said is folded; the first refusal, if there is one."""
+        deadline = time.monotonic() + self.kafka.timeout_s
+        while True:
+            self._follower.follow(self.kafka.timeout_s)
+            self._fold_rest()
+            verdicts = self.query(lambda db: [_verdict(db, outgoing) for outgoing in said])
+            if None not in verdicts:
+                break
+            if time.monotonic() > deadline:
+                msg = f"{self._replica.place} took what was said, and does not show it to readers"
+                raise LogUnavailable(msg)
+        for verdict, event in zip(verdicts, events, strict=True):
+            if verdict:
+                code, message = verdict
+                return Refused(Reason(code), message, event)
+        return None
+
+
+def _verdict(db: sqlite3.Connection, said: Outgoing) -> tuple[str, str] | tuple[()] | None:
+    """What became of a record: refused with code and message, accepted, or not folded yet."""
+    envelope = said.record.envelope
+    refused = db.execute(
+        "SELECT code, message FROM rejections WHERE source = ? AND id = ? AND digest != x''",
+        (envelope.source, envelope.id),
+    ).fetchone()
+    if refused is not None:
+        return refused[0], refused[1]
+    folded = db.execute(
+        "SELECT 1 FROM identities JOIN sources USING (source_no) WHERE source = ? AND id = ?",
+        (envelope.source, envelope.id),
+    ).fetchone()
+    return () if folded else None

@@ -1,0 +1,76 @@
+"""A URI becomes a ledger: one instance for each ledger and process, closed at exit."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mlflow_ledger.bus import KAFKA_SCHEME, Settings, folder_of, kafka_place, options_of
+
+from .ledger import Ledger
+from .place import resolved
+
+__all__ = ["check_uri", "open_ledger"]
+
+_ledgers: dict[Hashable, Ledger] = {}
+_mutex = threading.RLock()
+
+
+def check_uri(uri: str) -> None:
+    """Do nothing where a URI may name a ledger; nothing is looked up.
+
+    Raises:
+        SettingsError: it makes no sense.
+    """
+    if urlsplit(uri).scheme == KAFKA_SCHEME:
+        kafka_place(uri)
+        Settings.read(**options_of(uri))
+    else:
+        resolved(folder_of(uri))
+
+
+def open_ledger(uri: str, *, create: bool = True) -> Ledger:
+    """The ledger of a URI.
+
+    A folder is the same by whichever path: relative, absolute, through symbolic links. An embedded
+    ledger is only named by this; of one in Kafka, the cluster is asked which one it is, and it
+    begins if it is not there and ``create`` says so.
+
+    Raises:
+        SettingsError: the URI, an option or a setting makes no sense.
+        LogMissing, LogUnavailable, LogForeign: the topics are not there, or not fit for use.
+    """
+    if urlsplit(uri).scheme == KAFKA_SCHEME:
+        return _open_kafka(uri, create=create)
+    folder = resolved(folder_of(uri))
+    return _once(folder, lambda: Ledger(folder))
+
+
+def _open_kafka(uri: str, *, create: bool) -> Ledger:
+    place, options = kafka_place(uri), options_of(uri)
+
+    def make() -> Ledger:
+        from .kafka_ledger import KafkaLedger
+        from .replica import find_replica
+
+        settings = Settings.read(**options)
+        return KafkaLedger(find_replica(place, Path(settings.home), create=create), settings)
+
+    return _once((place.servers, place.name, *sorted(options.items())), make)
+
+
+def _once(key: Hashable, make: Callable[[], Ledger]) -> Ledger:
+    with _mutex:
+        ledger = _ledgers.get(key)
+        if ledger is None:
+            ledger = _ledgers[key] = make()
+        return ledger
+
+
+@atexit.register
+def _close_all() -> None:
+    for ledger in _ledgers.values():
+        ledger.close()

@@ -1,0 +1,186 @@
+"""Where a host keeps its replica of a ledger in Kafka, and which ledger that is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mlflow_ledger.bus import (
+    RULES,
+    KafkaLog,
+    KafkaPlace,
+    KafkaSettings,
+    Writer,
+    share,
+)
+from mlflow_ledger.schemas import (
+    LedgerCreated,
+    LogForeign,
+    LogMissing,
+    LogUnavailable,
+    TopicPartitions,
+)
+
+__all__ = ["Replica", "find_replica"]
+
+_log = logging.getLogger(__name__)
+
+_ASKING_S = 5.0
+
+
+@dataclass(frozen=True)
+class Replica:
+    """A ledger in Kafka as this host has come to know it, and the folder of its replica.
+
+    ``topic_ids`` are the cluster's: topics that were made anew have others.
+    """
+
+    place: KafkaPlace
+    home: Path
+    cluster_id: str
+    ledger_id: str
+    partitions: dict[str, int]
+    topic_ids: dict[str, str]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this ledger on this cluster, and of no other."""
+        return self.home / self.cluster_id / f"{self.place.name}-{self.ledger_id}"
+
+    def facts(self) -> dict[str, str]:
+        """What tells this ledger's topics from any others."""
+        return {
+            "cluster_id": self.cluster_id,
+            **{f"topic_id.{topic}": found for topic, found in sorted(self.topic_ids.items())},
+        }
+
+    def check(self, log: KafkaLog) -> None:
+        """The cluster must still be the one that it was.
+
+        Raises:
+            LogForeign: another cluster answers there, or the topics were made anew.
+        """
+        topics = log.topics
+        if topics.cluster_id != self.cluster_id:
+            msg = (
+                f"at {','.join(self.place.servers)} there now is cluster {topics.cluster_id}, and "
+                f"{self.folder} is of cluster {self.cluster_id}; start again to use the "
+                "ledger that is there now"
+            )
+            raise LogForeign(msg)
+        other = [t for t, known in self.topic_ids.items() if topics.ids.get(t) != known]
+        if other:
+            raise LogForeign(_made_anew(self.place, other, self.folder))
+
+
+def find_replica(
+    place: KafkaPlace, home: Path, settings: KafkaSettings | None = None, *, create: bool = True
+) -> Replica:
+    """Ask the cluster which ledger is there; where it is away, what it said the last time.
+
+    Where there are no topics, or nothing is in them, the ledger begins, if ``create`` says so.
+
+    Raises:
+        LogMissing: there is no ledger, and none is to be made.
+        LogUnavailable: the cluster is away, and this host has no replica.
+        LogForeign: the topics are not those of the ledger that this host knows.
+    """
+    settings = settings or KafkaSettings.read()
+    known = _known(place, home)
+    if known is not None:  # there is something to go on with: do not wait long
+        asking = min(settings.timeout_s, _ASKING_S)
+        settings = settings.model_copy(update={"timeout_s": asking})
+    log = KafkaLog(place, settings)
+    try:
+        found = _ask(log, place, home, create=create)
+        if known is not None and known.cluster_id == found.cluster_id and known.folder.exists():
+            known.check(log)
+    except LogUnavailable as error:
+        if known is None:
+            raise
+        _log.warning("%s; going on with what this host has in %s", error, known.folder)
+        return known
+    finally:
+        log.close()
+    if known != found:
+        _remember(found)
+    return found
+
+
+def _ask(log: KafkaLog, place: KafkaPlace, home: Path, *, create: bool) -> Replica:
+    try:
+        topics = log.topics
+    except LogMissing:
+        if not create:
+            raise
+        topics = log.create()
+    if create and log.is_empty():
+        _begin(log)
+    beginning = log.beginning()
+    counts = {said.topic: said.count for said in beginning.partitions}
+    if counts != dict(topics.partitions):
+        msg = (
+            f"{place} began with {counts} partitions, and the cluster now has "
+            f"{dict(topics.partitions)}: which partition an event belongs to would change. "
+            "Begin a ledger under another name, and import this one"
+        )
+        raise LogForeign(msg)
+    return Replica(
+        place, home, topics.cluster_id, beginning.ledger_id, counts, dict(topics.ids)
+    )  # fmt: skip
+
+
+def _begin(log: KafkaLog) -> None:
+    """Say that the ledger begins; where two hosts say so at once, the first in the log holds."""
+    counts = log.partitions()
+    ledger_id = secrets.token_hex(8)
+    event = LedgerCreated(
+        ledger_id=ledger_id,
+        partitions=[TopicPartitions(topic=topic, count=count) for topic, count in counts.items()],
+        rules=RULES,
+        artifact_root=f"ledger-artifacts://{ledger_id}",
+    )
+    log.append([Writer().stamp(event, counts)])
+
+
+def _file(place: KafkaPlace, home: Path) -> Path:
+    named = "\n".join((place.name, *sorted(place.servers)))
+    return home / "places" / f"{hashlib.sha256(named.encode()).hexdigest()[:32]}.json"
+
+
+def _known(place: KafkaPlace, home: Path) -> Replica | None:
+    """What this host was told the last time; None where it never was, or cannot be read."""
+    try:
+        said = json.loads(_file(place, home).read_text("utf-8"))
+        return Replica(place, home, **said)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _remember(replica: Replica) -> None:
+    path = _file(replica.place, replica.home)
+    said = {k: v for k, v in asdict(replica).items() if k not in ("place", "home")}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{replica.ledger_id}")
+        unfinished.write_text(json.dumps(said, indent=1), "utf-8")
+        share(unfinished)
+        unfinished.replace(path)
+    except OSError as error:
+        msg = (
+            f"cannot keep replicas in {replica.home}: {error.strerror}; name a folder that can be "
+            "written in MLFLOW_LEDGER_HOME"
+        )
+        raise LogUnavailable(msg) from error
+
+
+def _made_anew(place: KafkaPlace, topics: list[str], folder: Path) -> str:
+    return (
+        f"the topics {', '.join(map(place.topic, topics))} were deleted and made anew since this "
+        f"host last read {place}: what it knows is in {folder}, and is not what is there now. "
+        "Restore the topics, or, if a new ledger is meant, move that folder away"
+    )
