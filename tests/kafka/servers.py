@@ -7,12 +7,16 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kafka import KafkaAdminClient
+
+from mlflow_ledger.bus import TOPICS, KafkaPlace
 
 from .broker import Cluster, missing
 
-__all__ = ["servers", "stop"]
+__all__ = ["drop", "servers", "stop"]
 
 _VARIABLE = "MLFLOW_LEDGER_TEST_KAFKA"
 _running: list[Cluster] = []
@@ -45,3 +49,16 @@ def stop() -> None:
         cluster = _running.pop()
         cluster.__exit__()
         shutil.rmtree(cluster.folder)
+
+
+def drop(place: KafkaPlace) -> None:
+    """Delete a ledger's topics: a broker of a test is no place for thousands."""
+    admin = _admin(",".join(place.servers))
+    there = [name for topic in TOPICS if (name := place.topic(topic)) in admin.list_topics()]
+    if there:
+        admin.delete_topics(there)
+
+
+@functools.cache
+def _admin(where: str) -> Any:
+    return KafkaAdminClient(bootstrap_servers=where.split(","))

@@ -14,7 +14,14 @@ from hypothesis import settings
 os.environ.setdefault("MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY", Fernet.generate_key().decode())
 
 from .pair import Factory, Pair, Template, open_pair
-from .stores import make_ledger, make_self, make_template, wants_self
+from .stores import (
+    make_kafka_ledger,
+    make_ledger,
+    make_self,
+    make_template,
+    wants_kafka,
+    wants_self,
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,7 +43,7 @@ def factory(request: pytest.FixtureRequest, template: Template) -> Factory:
     """What makes the store that is held against the oracle."""
     if wants_self() or request.config.getoption("--oracle-self", default=False):
         return make_self(template[0])
-    return make_ledger
+    return make_kafka_ledger if wants_kafka() else make_ledger
 
 
 @pytest.fixture

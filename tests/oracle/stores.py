@@ -19,6 +19,8 @@ from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as SqlR
 from mlflow.store.tracking.dbmodels.models import SqlExperiment
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as SqlTrackingStore
 
+from tests.kafka.servers import drop, servers
+
 Stores = tuple[Any, Any]
 Factory = Callable[[Path], Stores]
 Template = tuple[Path, tuple[int, int]]
@@ -95,6 +97,9 @@ def close(stores: Stores) -> None:
     for store in stores:
         if callable(getattr(store, "close", None)):
             store.close()
+    log = getattr(getattr(stores[0], "_ledger", None), "kafka", None)
+    if log is not None:
+        drop(log.place)
 
 
 def make_self(template: Path) -> Factory:
@@ -115,6 +120,22 @@ def make_ledger(folder: Path) -> Stores:
     uri = f"ledger:{folder}"
     tracking = LedgerTrackingStore(store_uri=uri, artifact_uri=None)
     return tracking, LedgerRegistryStore(store_uri=uri, tracking_uri=uri)
+
+
+def make_kafka_ledger(folder: Path) -> Stores:
+    """Our stores, on a new ledger in Kafka, with a replica in this folder."""
+    from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
+
+    uri = f"ledger+kafka://{servers()}/oracle-{uuid.uuid4().hex}?delivery=ack"
+    os.environ["MLFLOW_LEDGER_HOME"] = str(folder)
+    os.environ["MLFLOW_LEDGER_KAFKA_PARTITIONS"] = "2"
+    tracking = LedgerTrackingStore(store_uri=uri, artifact_uri=None)
+    return tracking, LedgerRegistryStore(store_uri=uri, tracking_uri=uri)
+
+
+def wants_kafka() -> bool:
+    """Whether the environment asks for a ledger in Kafka in place of one in a folder."""
+    return os.environ.get("MLFLOW_LEDGER_ORACLE_KAFKA", "") not in ("", "0")
 
 
 def wants_self() -> bool:
