@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     delivery: Literal["spool", "ack"] | None = None
     """``spool`` keeps events on this host until Kafka has them, ``ack`` waits for the brokers."""
 
+    spool_bytes: Annotated[int, Field(gt=0)] = 4 * 1024**3
+    """How much may wait on this host to be sent to one ledger in Kafka."""
+
+    drain_s: Annotated[float, Field(ge=0)] = 30.0
+    """How long the end of a run, and of a process, waits until all that was logged is sent."""
+
     read_wait_s: Annotated[float, Field(gt=0)] = 2.0
     """How long a read may wait for what was just logged, before it answers from what is here."""
 

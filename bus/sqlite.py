@@ -99,6 +99,17 @@ class SqliteLog:
             os.fsync(file.fileno())
         unfinished.replace(path)
 
+    @classmethod
+    def begin_behind(cls, path: Path, ledger_id: str, last: Stored | None) -> None:
+        """Make a log that goes on behind a record of another, and holds none before that one."""
+
+        def complete(db: sqlite3.Connection) -> None:
+            if last is not None:
+                row = Dictionary().row(db, last.offset, last.append_ms, last.record)
+                db.execute(INSERT, row)
+
+        cls.create(path, ledger_id, complete)
+
     @property
     def ledger_id(self) -> str:
         """The ledger whose log this is."""

@@ -122,10 +122,15 @@ class Analytics:
             )
 
     def publish(self) -> Snapshot | None:
-        """Publish a snapshot now; None where another process is just doing that."""
+        """Publish a snapshot now; None where another process is just doing that.
+
+        None as well while readers are shown a state that is ahead of the log.
+        """
         self._ledger.log.check_writable()
         with self._mutex, self._ledger.read() as keyed:
             clone = self._current(keyed)
+            if not self._is_ours(clone.generation):
+                return None
             return self._snapshots.publish(clone.seq, keyed, clone.copy_to)
 
     def close(self) -> None:
@@ -195,9 +200,13 @@ class Analytics:
                 snapshot.remove()
         return Clone(generation, None, self._memory)
 
+    def _is_ours(self, generation: str) -> bool:
+        """Whether a state is the ledger's own, and not one that lies over it for a while."""
+        return Path(generation).parent == self._ledger.folder
+
     def _publish_if_due(self) -> None:
         clone = self._clone
-        if clone is None:
+        if clone is None or not self._is_ours(clone.generation):
             return
         enough = max(self._ledger.settings.snapshot_events, clone.seq // _SNAPSHOT_PART)
         if clone.seq - self._unpublished < enough or self._ledger.log.read_only:

@@ -15,12 +15,14 @@ from typing import TypeVar
 
 from mlflow_ledger.bus import (
     EMBEDDED,
+    Forwarder,
     KafkaLog,
     KafkaSettings,
     MirrorLog,
     Outgoing,
     Position,
     Settings,
+    Spool,
     Stored,
     prepare,
 )
@@ -33,13 +35,15 @@ from mlflow_ledger.schemas import (
     Refused,
     RunCreated,
     RunDataLogged,
+    RunUpdated,
 )
 
 from .committer import Decide, check_verdict, rejection_of
 from .follower import Follower
-from .keyed_state import rehearsal
+from .keyed_state import KeyedState, rehearsal
 from .known import Foreseen
 from .ledger import Ledger
+from .overlay import Overlay
 from .replica import Replica
 
 __all__ = ["KafkaLedger"]
@@ -52,6 +56,7 @@ _MOST_RACES = 4
 _MOST_OWN_RUNS = 10_000
 _FIRST_REST_S, _MOST_REST_S = 1.0, 10.0
 _MOST_FOLLOWED = 5000
+_ENDS = ("FINISHED", "FAILED", "KILLED")
 
 
 class KafkaLedger(Ledger):
@@ -72,12 +77,26 @@ class KafkaLedger(Ledger):
         """Use the ledger that :func:`find_replica` has found."""
         self._replica = replica
         super().__init__(replica.folder, settings)
+        kafka_settings = kafka_settings or KafkaSettings.read()
+        hasty = min(settings.read_wait_s, kafka_settings.timeout_s)
         self.kafka = KafkaLog(replica.place, kafka_settings, replica.ledger_id)
-        self._follower = Follower(replica, self.kafka, self.log)
+        self._reading = KafkaLog(
+            replica.place,
+            kafka_settings.model_copy(update={"timeout_s": hasty}),
+            replica.ledger_id,
+        )
+        self._follower = Follower(replica, self._reading, self.log)
+        self.spool = Spool(
+            self.folder / "spool.sqlite", settings.spool_bytes, synchronous=settings.synchronous
+        )
+        self.forwarder = Forwarder(self.spool, self.kafka, str(replica.place))
+        self._spooling = settings.delivery != "ack"
         self._speaking = threading.Lock()
         self._own_runs: OrderedDict[str, None] = OrderedDict()
         self._rest_until = 0.0
         self._rest_s = 0.0
+        self._overlay: Overlay | None = None
+        self._overlaying = threading.Lock()
 
     def write(self, decide: Decide, foreseen: Foreseen | None = None) -> list[Event]:
         """Say what ``decide`` decides; returns the events once it is certain that they hold.
@@ -109,10 +128,11 @@ class KafkaLedger(Ledger):
     def read(self) -> Iterator[sqlite3.Connection]:
         """One consistent view of the state, which holds every acknowledged event.
 
-        With the brokers away it shows what this host knows, and a warning is given once.
+        With the brokers away it shows what this host knows, what waits to be sent included, and a
+        warning is given once.
         """
-        self.follow()
-        with super().read() as db:
+        current = self._current()
+        with Ledger.read(self) if current is self else current.read() as db:
             yield db
 
     def catch_up(self) -> Position:
@@ -125,7 +145,7 @@ class KafkaLedger(Ledger):
     def follow(self) -> None:
         """Copy what is new in the topics, unless the brokers were away a moment ago."""
         self._begin_mirror()
-        if time.monotonic() < self._rest_until:
+        if self._resting():
             return
         try:
             self._follower.follow(self.settings.read_wait_s)
@@ -143,16 +163,62 @@ class KafkaLedger(Ledger):
         return True
 
     def close(self) -> None:
-        """Close what is open."""
+        """Send what waits, as far as that is possible now, and close what is open.
+
+        What could not be sent is said loudly; it is kept, and sent by whoever logs here next.
+        """
+        if self._waits():
+            self.forwarder.close(self.settings.drain_s)
+        self._lift()
         super().close()
+        self.spool.close()
         self._follower.close()
+        self._reading.close()
         self.kafka.close()
 
     def after_fork_in_child(self) -> None:
         """Leave inherited connections alone, and speak with a voice of our own."""
         super().after_fork_in_child()
         self._speaking = threading.Lock()
+        self._overlaying = threading.Lock()
         self._own_runs.clear()
+        if self._overlay is not None:
+            self._overlay.abandon()
+        self._overlay = None
+
+    def _current(self) -> Ledger:
+        """The ledger to read from: this one, or what lies over it while events wait."""
+        waits = self._settle()
+        self.follow()
+        if not (waits or (self._resting() and self._waits())):
+            self._lift()
+            return self
+        with self._overlaying:
+            if self._overlay is None:
+                with Ledger.read(self) as view:
+                    self._overlay = Overlay(view, self.log, self.settings)
+            self._overlay.refresh(self.spool)
+            return self._overlay.ledger
+
+    def _settle(self) -> bool:
+        """Let what was spooled be sent, for a moment; whether something of it waits still."""
+        if not self._waits():
+            return False
+        if not self._resting() and self.forwarder.drain(self.settings.read_wait_s) == 0:
+            return False
+        if self.forwarder.status().error is not None and not self._resting():
+            self._rest(None)
+        return True
+
+    def _waits(self) -> bool:
+        return self.spool.first() is not None
+
+    def _lift(self) -> None:
+        """Nothing waits any more: the log has decided, and the replica shows what."""
+        with self._overlaying:
+            overlay, self._overlay = self._overlay, None
+        if overlay is not None:
+            overlay.close()
 
     def _make_log(self, path: Path) -> MirrorLog:
         return MirrorLog(
@@ -174,9 +240,12 @@ class KafkaLedger(Ledger):
         with self._state.lock:
             self._state.repairing(self._state.caught_up)
 
-    def _rest(self, error: LogUnavailable) -> None:
+    def _resting(self) -> bool:
+        return time.monotonic() < self._rest_until
+
+    def _rest(self, error: LogUnavailable | None) -> None:
         """The brokers are away: leave them alone for a while, and say so the first time."""
-        if not self._rest_s:
+        if not self._rest_s and error is not None:
             _log.warning("%s; answering from the replica in %s until then", error, self.folder)
         self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _MOST_REST_S)
         self._rest_until = time.monotonic() + self._rest_s
@@ -193,11 +262,11 @@ class KafkaLedger(Ledger):
             said = self._stamp(foreseen.events, encoded)
             self.known.said(foreseen.events, self.known.offset)
             self._note_own(foreseen.events)
-        self._publish(said)
+        self._deliver(said, foreseen.events)
         return said
 
     def _say_decided(self, decide: Decide, foreseen: Foreseen | None) -> list[Event]:
-        """Decide by the replica, publish, and wait for the verdict where there can be another.
+        """Decide by the replica, deliver, and wait for the verdict where there can be another.
 
         Who lost a race decides again, by what has won: that gives MLflow's own error, or the next
         number of a version.
@@ -205,8 +274,11 @@ class KafkaLedger(Ledger):
         lost: Refused | None = None
         for _ in range(_MOST_RACES):
             events, said = self._decided(decide)
-            self._publish(said)
-            lost = self._lost(said, events) if self._may_lose(events) else None
+            if self._may_lose(events):
+                lost = self._verdict(said, events)
+            else:
+                self._deliver(said, events)
+                lost = None
             with self._speaking:
                 self._follow_known()
                 self.known.note([(type(event).__name__, event.subject) for event in events])
@@ -233,26 +305,26 @@ class KafkaLedger(Ledger):
 
     def _decided(self, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
         """What is to be said, as the rules would take it if it were next in the log."""
-        self.follow()
+        state = self._current().keyed_state
         try:
-            with self._state.lock:
-                return self._state.repairing(lambda: self._rehearsed(decide))
+            with state.lock:
+                return state.repairing(lambda: self._rehearsed(state, decide))
         except Refused as refused:
             self._keep_refusal(refused)
             raise
 
-    def _rehearsed(self, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
-        db, fold = self._state.caught_up()
+    def _rehearsed(self, state: KeyedState, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
+        db, fold = state.caught_up()
         said: list[Outgoing] = []
         with rehearsal(db, fold):
             try:
                 events = list(decide(db))
-                said = self._stamp(events, [prepare(event) for event in events])
+                with self._speaking:
+                    said = self._stamp(events, [prepare(event) for event in events])
                 for outgoing, event in zip(said, events, strict=True):
                     offset = fold.next_offset(EMBEDDED)
-                    stored = Stored(
-                        EMBEDDED, offset, outgoing.record.envelope.time_ms, outgoing.record
-                    )
+                    envelope = outgoing.record.envelope
+                    stored = Stored(EMBEDDED, offset, envelope.time_ms, outgoing.record)
                     check_verdict(fold.apply(stored, event), event)
             except BaseException:
                 self._writer.unsay(said)
@@ -264,7 +336,7 @@ class KafkaLedger(Ledger):
         if rejected is not None:
             with self._speaking:
                 said = self._stamp([rejected], [prepare(rejected)])
-            self._publish(said)
+            self._deliver(said, [rejected])
 
     def _follow_known(self) -> None:
         """Let what others have said wipe out what it may have changed; call it while speaking."""
@@ -306,27 +378,63 @@ class KafkaLedger(Ledger):
             for event, body in zip(events, encoded, strict=True)
         ]
 
+    def _deliver(self, said: Sequence[Outgoing], events: Sequence[Event]) -> None:
+        """See to it that what cannot lose a race gets into the log: now, or from the spool."""
+        if not self._spooling:
+            self._publish(said)
+            return
+        try:
+            self.spool.append(said)
+        except BaseException:
+            self._forget_voice()
+            raise
+        self.forwarder.notify()
+        if any(isinstance(event, RunUpdated) and event.status in _ENDS for event in events):
+            self._end_run()
+
+    def _end_run(self) -> None:
+        """Let all that waits be sent at the end of a run, and say loudly what could not be."""
+        if self.forwarder.status().error is None:
+            left = self.forwarder.drain(self.settings.drain_s)
+        else:  # the brokers are known to be away: asking again takes its time
+            left = self.spool.own(self.spool.own_last)
+        if left:
+            self.forwarder.tell_left(left)
+
     def _publish(self, said: Sequence[Outgoing]) -> None:
+        """Wait for the brokers' acknowledgement."""
         try:
             self.kafka.append(said)
         except BaseException:
-            self._writer.renew()
-            with self._speaking:
-                self.known.forget()
+            self._forget_voice()
             raise
 
-    def _lost(self, said: Sequence[Outgoing], events: Sequence[Event]) -> Refused | None:
-        """Wait until what was said is folded; the first refusal, if there is one."""
+    def _forget_voice(self) -> None:
+        """It is not known what of this voice stands in the log: take another."""
+        self._writer.renew()
+        with self._speaking:
+            self.known.forget()
+
+    def _verdict(self, said: Sequence[Outgoing], events: Sequence[Event]) -> Refused | None:
+        """Publish, and wait until it is folded; the first refusal, if there is one."""
+        if self._resting():
+            msg = (
+                f"{type(events[0]).__name__} about {events[0].subject} needs a verdict of the log, "
+                f"and {self._replica.place} is away. Try again when it is back; what needs none is "
+                "logged meanwhile"
+            )
+            raise LogUnavailable(msg)
+        self._publish(said)
         deadline = time.monotonic() + self.kafka.timeout_s
-        while True:
-            self._follower.follow(self.kafka.timeout_s)
-            self._fold_rest()
-            verdicts = self.query(lambda db: [_verdict(db, outgoing) for outgoing in said])
-            if None not in verdicts:
-                break
+        verdicts: list[tuple[str, str] | tuple[()] | None] = [None]
+        while None in verdicts:
             if time.monotonic() > deadline:
                 msg = f"{self._replica.place} took what was said, and does not show it to readers"
                 raise LogUnavailable(msg)
+            self._follower.follow(self.settings.read_wait_s)
+            self._fold_rest()
+            with Ledger.read(self) as db:
+                verdicts = [_verdict(db, outgoing) for outgoing in said]
         for verdict, event in zip(verdicts, events, strict=True):
             if verdict:
                 code, message = verdict

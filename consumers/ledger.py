@@ -201,6 +201,11 @@ class Ledger:
             self._state.repairing(self._state.caught_up)
             self._state.trim_changes(generation, seq)
 
+    @property
+    def keyed_state(self) -> KeyedState:
+        """The state as this process keeps it up with the log; use it under its lock."""
+        return self._state
+
     def exists(self) -> bool:
         """Whether anything was ever logged here."""
         return self.log.path.exists()

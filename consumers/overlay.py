@@ -1,0 +1,75 @@
+"""What a host's readers see of what waits to be sent: a private state, ahead of the log."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from mlflow_ledger.bus import Outgoing, PrivateFolder, Settings, Spool, SqliteLog
+from mlflow_ledger.schemas import Record
+
+from .keyed_state import next_offset
+from .ledger import Ledger
+from .state_file import StateFiles
+
+__all__ = ["Overlay"]
+
+_ANY_PARTITION = ("runs", 0)  # in a log of one sequence it makes no difference
+_BATCH = 500
+
+
+class Overlay:
+    """A copy of a replica's state, with what waits in the spool folded on top.
+
+    It is as if what waits stood in the log already. What comes back from the log is dropped by its
+    identity, so the copy may go on with the replica; once nothing waits it is thrown away, and
+    with it whatever the log has decided otherwise.
+    """
+
+    def __init__(self, view: sqlite3.Connection, log: SqliteLog, settings: Settings) -> None:
+        """Begin with what a view of the replica shows, ``log`` being the replica's."""
+        self._log = log
+        self._copied = next_offset(view) - 1
+        self._number = 0
+        self._folder = PrivateFolder()
+        self.ledger = Ledger(self._folder.path, settings)
+        """The ledger as it will be; it is read and rehearsed on, never written to."""
+        last = log.at(self._copied)
+        SqliteLog.begin_behind(self.ledger.log.path, log.ledger_id, last)
+        # It bears the name of the replica's generation: the same snapshots are good for both.
+        named = Path(view.execute("PRAGMA database_list").fetchone()[2]).name
+        target = sqlite3.connect(self._folder.path / named)
+        try:
+            view.backup(target)
+        finally:
+            target.close()
+        StateFiles(self._folder.path).make_current(self._folder.path / named)
+
+    def refresh(self, spool: Spool) -> None:
+        """Add what the replica has learnt since, then what has come to wait."""
+        records: list[Record] = []
+        for stored in self._log.rows(self._copied + 1):
+            self._copied = stored.offset
+            self._add(records, stored.record)
+        for number, outgoing, _ in spool.waiting(self._number):
+            self._number = number
+            self._add(records, outgoing.record)
+        self._append(records)
+
+    def close(self) -> None:
+        """Throw it away."""
+        self.ledger.close()
+        self._folder.remove()
+
+    def abandon(self) -> None:
+        """After a fork, in the child: leave it to the parent."""
+        self._folder.abandon()
+
+    def _add(self, records: list[Record], record: Record) -> None:
+        records.append(record)
+        if len(records) >= _BATCH:
+            self._append(records)
+
+    def _append(self, records: list[Record]) -> None:
+        self.ledger.log.append([Outgoing(_ANY_PARTITION, record) for record in records])
+        records.clear()
