@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mlflow_ledger.schemas import LogUnavailable
 
 from .log import Outgoing, Stored
-from .position import EMBEDDED, Partition, Position
+from .position import EMBEDDED, Partition, Position, position_text
 from .sqlite import SqliteLog, Synchronous
 from .sqlite_rows import INSERT
 
@@ -44,6 +44,7 @@ class MirrorLog(SqliteLog):
         """Use the mirror at ``path`` of topics with so many partitions each."""
         super().__init__(path, synchronous, make_folder=make_folder)
         self._counts = dict(partitions)
+        self._run: tuple[int, int, Partition, int] = (0, 0, EMBEDDED, 0)
 
     @classmethod
     def begin(cls, path: Path, ledger_id: str, facts: Mapping[str, str]) -> None:
@@ -127,6 +128,54 @@ class MirrorLog(SqliteLog):
         Raises:
             LogDamaged: the mirror does not know.
         """
+        first, behind, partition, offset = self._run
+        if not first <= seq < behind:
+            first, behind, partition, offset = self._run = self._run_of(seq)
+        return partition, offset + seq - first
+
+    def stream(self, stored: Stored) -> Partition:
+        """The partition whose order a record keeps."""
+        return self.origin(stored.offset)[0]
+
+    def place(self, stored: Stored) -> str:
+        """The position of a record in its topic, which names it on every host."""
+        return position_text(self.ledger_id, *self.origin(stored.offset))
+
+    def local(self, position: Position) -> Position:
+        """Where to begin reading here, to find all that stands behind a position in the topics.
+
+        Partitions that it does not name do not count, so that an event's own position leads to
+        that event.
+        """
+        if not position.offsets:
+            return self.start()
+        first = [
+            seq
+            for (topic, number), offset in position.offsets.items()
+            if (seq := self._seq_of(topic, number, offset)) is not None
+        ]
+        return Position(self.ledger_id, {EMBEDDED: min(first, default=self.last_offset() + 1)})
+
+    def _seq_of(self, topic: str, number: int, offset: int) -> int | None:
+        """The first event of a partition that stands there or behind, None where there is none."""
+        of_partition = "WHERE topic = ? AND partition = ?"
+        runs = self._ask(
+            f"SELECT first_seq, first_offset FROM origins {of_partition} AND first_offset <= ? "
+            "ORDER BY first_offset DESC LIMIT 1",
+            topic, number, offset,
+        )  # fmt: skip
+        for first_seq, first_offset in runs:
+            seq = int(first_seq + offset - first_offset)
+            if seq < self._run_of(first_seq)[1]:
+                return seq
+        later = self._ask(
+            f"SELECT min(first_seq) FROM origins {of_partition} AND first_offset > ?",
+            topic, number, offset,
+        )  # fmt: skip
+        return None if later[0][0] is None else int(later[0][0])
+
+    def _run_of(self, seq: int) -> tuple[int, int, Partition, int]:
+        """The run that an event stands in: its first seq, the one behind it, and whence it came."""
         rows = self._ask(
             "SELECT first_seq, topic, partition, first_offset FROM origins WHERE first_seq <= ? "
             "ORDER BY first_seq DESC LIMIT 1",
@@ -135,7 +184,8 @@ class MirrorLog(SqliteLog):
         if not rows:
             raise self.damaged(f"nothing is known of the origin of event {seq}")
         ((first, topic, number, offset),) = rows
-        return (topic, number), offset + seq - first
+        ((following,),) = self._ask("SELECT min(first_seq) FROM origins WHERE first_seq > ?", first)
+        return first, following or self.last_offset() + 1, (topic, number), offset
 
     def since(self, seq: int, limit: int, but_of: str) -> list[tuple[str, str]]:
         """Type and subject of what stands behind ``seq``, but for what one voice has said."""

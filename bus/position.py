@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mlflow_ledger.schemas import SettingsError
 
-__all__ = ["EMBEDDED", "Partition", "Position"]
+__all__ = ["EMBEDDED", "Partition", "Position", "position_text"]
 
 Partition = tuple[str, int]
 """A topic's name, without the ledger's, and the partition's number."""
@@ -78,6 +78,13 @@ class Position:
         except (KeyError, ValueError) as error:
             msg = f"{text!r} is no position; one looks like v1~<ledger id>~120"
             raise SettingsError(msg) from error
+
+
+def position_text(ledger_id: str, partition: Partition, offset: int) -> str:
+    """A position that names one record, in text; the first of a partition has one too."""
+    topic, number = partition
+    letter = {known: letter for letter, known in _LETTERS.items()}[topic]
+    return f"v1~{ledger_id}~{letter}{'0.' * number}{offset}"
 
 
 def _dense(offsets: Mapping[Partition, int], topic: str) -> list[int]:

@@ -25,7 +25,7 @@ from .fork import abandon, forkable
 from .lock import FileLock
 from .log import TOPICS, Outgoing, Stored
 from .onlooker import ChangedMeanwhile, Onlooker
-from .position import EMBEDDED, Position
+from .position import EMBEDDED, Partition, Position
 from .selection import Selection
 from .sharing import may_write, share, share_database
 from .sqlite_failures import FORMAT, SqliteFailures, identify, log_damaged
@@ -222,6 +222,18 @@ class SqliteLog:
             )
             low, high = (low, middle) if append_ms > time_ms else (middle + 1, high)
         return Position(self.ledger_id, {EMBEDDED: low})
+
+    def stream(self, stored: Stored) -> Partition:
+        """The partition whose order a record keeps."""
+        return stored.partition
+
+    def place(self, stored: Stored) -> str:
+        """The position that names a record, in text."""
+        return str(Position(self.ledger_id, {stored.partition: stored.offset}))
+
+    def local(self, position: Position) -> Position:
+        """Where in this file a position is."""
+        return position
 
     def connection(self) -> sqlite3.Connection:
         """The connection that writes, opened when first needed; use it under :attr:`lock`.

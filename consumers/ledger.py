@@ -185,6 +185,9 @@ class Ledger:
             self._fold_rest()
         return self.query(lambda db: Position(self.ledger_id, {EMBEDDED: next_offset(db)}))
 
+    def follow(self) -> None:
+        """Bring the log here up to date, where it is a copy of one that stands elsewhere."""
+
     def rebuild(self, progress: Progress | None = None) -> Position:
         """Throw the state away and fold the log again; ``progress`` gets (folded, of how many)."""
         self._place.check()

@@ -169,11 +169,10 @@ def _row(
         detail["changes"] = said
     if told is not None and told.version is not None and changes and changes[0].what == "created":
         detail["version"] = told.version
-    position = Position(ledger.ledger_id, {stored.partition: stored.offset})
     return AuditRow(
         time=format_time(envelope.time_ms),
         appended=format_time(stored.append_ms),
-        position=str(position),
+        position=ledger.log.place(stored),
         actor=envelope.actor,
         actorkind=envelope.actorkind,
         host=envelope.host,

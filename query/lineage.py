@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from mlflow_ledger.bus import Position
 from mlflow_ledger.consumers import Ledger
 from mlflow_ledger.schemas import ModelVersionCreated, SettingsError, format_time
 
@@ -238,7 +237,7 @@ class _Found:
 
     def _position(self, told: Told) -> str:
         stored = told.judged.stored
-        return str(Position(self._ledger.ledger_id, {stored.partition: stored.offset}))
+        return self._ledger.log.place(stored)
 
 
 def _named_model(source: str | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow_ledger.bus import Log, Position
+from mlflow_ledger.bus import Position, SqliteLog
 from mlflow_ledger.schemas import SettingsError, parse_time
 
 __all__ = ["parse_moment", "position_since"]
@@ -27,7 +27,7 @@ def parse_moment(text: str) -> int | Position:
         raise SettingsError(msg) from error
 
 
-def position_since(log: Log, text: str | None) -> Position:
+def position_since(log: SqliteLog, text: str | None) -> Position:
     """Where reading begins: at the first record appended at that time or later, or at a position.
 
     Raises:
@@ -41,4 +41,4 @@ def position_since(log: Log, text: str | None) -> Position:
     if moment.ledger_id != log.ledger_id:
         msg = f"{text!r} is a position of ledger {moment.ledger_id}; this one is {log.ledger_id}"
         raise SettingsError(msg)
-    return moment
+    return log.local(moment)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
-from mlflow_ledger.bus import EMBEDDED, Position, Stored
+from mlflow_ledger.bus import EMBEDDED, Partition, Position, Stored
 from mlflow_ledger.consumers import (
     STATE_TABLES,
     Analytics,
@@ -96,7 +96,7 @@ class _Verification:
         self._ledger = ledger
         self._progress = progress
         self._offset = 0
-        self._append_ms = 0
+        self._append_ms: dict[Partition, int] = {}
         self._sources: dict[str, tuple[int, set[int]]] = {}
         self._readable = True
         self.report = Report(ledger.ledger_id)
@@ -184,14 +184,16 @@ class _Verification:
         self._expect(stored.offset)
         self._offset = stored.offset
         self.report.events += 1
-        if stored.append_ms < self._append_ms:
+        partition = self._ledger.log.stream(stored)
+        append_ms = self._append_ms.get(partition, 0)
+        if stored.append_ms < append_ms:
             self._found(
                 "log",
                 f"event {stored.offset}",
                 f"was appended at {format_time(stored.append_ms)}, before the one in front of it "
-                f"({format_time(self._append_ms)})",
+                f"({format_time(append_ms)})",
             )
-        self._append_ms = max(self._append_ms, stored.append_ms)
+        self._append_ms[partition] = max(append_ms, stored.append_ms)
         envelope = stored.record.envelope
         highest, gaps = self._sources.get(envelope.source, (0, set()))
         if envelope.id - highest > _MAX_JUMP:

@@ -111,7 +111,9 @@ def ledger_at(uri: str) -> Ledger:
     from mlflow_ledger.schemas import LogMissing
 
     if uri.startswith(f"{KAFKA_SCHEME}:"):
-        return open_ledger(uri, create=False)
+        ledger = open_ledger(uri, create=False)
+        ledger.follow()
+        return ledger
     folder = folder_of(uri)
     if not (folder / "log.sqlite").is_file():
         msg = (

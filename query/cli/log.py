@@ -67,6 +67,7 @@ def _events(ledger: Ledger, first: int, limit: int | None, follow: bool) -> Iter
             left = None if left is None else left - 1
         if not follow or not wait(_POLL_SECONDS):
             return
+        ledger.follow()
         if ledger.log.replaced():
             msg = f"the log in {ledger.folder} was removed or replaced while it was followed"
             raise LogMissing(msg)
@@ -117,6 +118,4 @@ def _print(ledger: Ledger, stored: Stored) -> None:
 
 
 def _position(ledger: Ledger, stored: Stored) -> str:
-    from mlflow_ledger.bus import Position
-
-    return str(Position(ledger.ledger_id, {stored.partition: stored.offset}))
+    return ledger.log.place(stored)
