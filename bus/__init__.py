@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from .appending import Appending
 from .failpoint import FAILPOINTS, reach
 from .fork import Forkable, abandon, forkable
+from .forwarder import Forwarder, ForwarderStatus
 from .kafka_records import UNREADABLE, message_of, record_of_message, unreadable_record
 from .kafka_settings import KAFKA_SCHEME, KafkaPlace, KafkaSettings, kafka_place
 from .lock import FileLock
@@ -19,6 +20,8 @@ from .private import PrivateFolder
 from .selection import Selection
 from .settings import SCHEME, Settings, folder_of, options_of, uri_of
 from .sharing import may_write, share, share_database
+from .spool import MOST_SPOOL_BYTES, Spool
+from .spool_rows import Refusal, SpoolDepth, Waiting
 from .sqlite import SqliteLog, Synchronous
 from .sqlite_failures import FORMAT, SqliteFailures
 from .writer import (
@@ -41,6 +44,7 @@ __all__ = [
     "FORMAT",
     "KAFKA_SCHEME",
     "MAX_EVENT_BYTES",
+    "MOST_SPOOL_BYTES",
     "RULES",
     "SCHEME",
     "TOPICS",
@@ -51,6 +55,8 @@ __all__ = [
     "EventTooLarge",
     "FileLock",
     "Forkable",
+    "Forwarder",
+    "ForwarderStatus",
     "KafkaLog",
     "KafkaPlace",
     "KafkaSettings",
@@ -63,12 +69,16 @@ __all__ = [
     "Partition",
     "Position",
     "PrivateFolder",
+    "Refusal",
     "Selection",
     "Settings",
+    "Spool",
+    "SpoolDepth",
     "SqliteFailures",
     "SqliteLog",
     "Stored",
     "Synchronous",
+    "Waiting",
     "Writer",
     "abandon",
     "acting_as",

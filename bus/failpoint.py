@@ -26,6 +26,10 @@ FAILPOINTS = (
     "snapshot.named",
     "collect.condemned",
     "collect.removed",
+    "spool.written",
+    "spool.committed",
+    "forward.sent",
+    "forward.forgotten",
 )
 """All steps, in the order in which a process passes them."""
 

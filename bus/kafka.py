@@ -9,7 +9,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.errors import (
+    InvalidRecordError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    RecordListTooLargeError,
+)
 
 from mlflow_ledger.schemas import (
     DecodeError,
@@ -18,6 +25,7 @@ from mlflow_ledger.schemas import (
     LogForeign,
     LogMissing,
     LogUnavailable,
+    RecordRefused,
     decode,
 )
 
@@ -179,22 +187,17 @@ class KafkaLog:
             consumer.close(autocommit=False)
 
     def before_fork(self) -> None:
-        """Stand still: no thread is using a connection while the process forks."""
-        self._sending.acquire()
-        self._reading.acquire()
+        """Do not wait: with the brokers away, a thread may be asking them for half a minute."""
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
-        self._reading.release()
-        self._sending.release()
+        """Nothing stood still."""
 
     def after_fork_in_child(self) -> None:
         """Leave the inherited connections alone: their sockets are the parent's."""
         abandon(self._producer, self._consumer)
         self._producer = self._consumer = None
         self._standing = {}
-        self._reading.release()
-        self._sending.release()
+        self._sending, self._reading = threading.Lock(), threading.RLock()
 
     def _send(self, records: Sequence[Outgoing]) -> list[Stored]:
         with self._failures():
@@ -291,6 +294,12 @@ class KafkaLog:
                 "made anew. Restore it from a backup, or begin a ledger under another name"
             )
             raise LogDamaged(msg) from error
+        except (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError) as error:
+            msg = (
+                f"{self.place} does not take an event ({type(error).__name__}: {error}); its "
+                "topics need max.message.bytes of 1 MiB at least"
+            )
+            raise RecordRefused(msg) from error
         except KafkaError as error:
             raise unavailable(self.place, error) from error
 

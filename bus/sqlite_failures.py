@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -53,11 +54,14 @@ class SqliteFailures:
         LogUnavailable: it cannot be read or written now (rights, disk full, I/O).
     """
 
-    __slots__ = ("_path",)
+    __slots__ = ("_damaged", "_path")
 
-    def __init__(self, path: Path) -> None:
-        """Of the file at ``path``."""
+    def __init__(
+        self, path: Path, damaged: Callable[[Path, object], LogDamaged] = log_damaged
+    ) -> None:
+        """Of the file at ``path``; ``damaged`` says what is to be done where it is garbled."""
         self._path = path
+        self._damaged = damaged
 
     def __enter__(self) -> None:
         """Nothing happens; it is entered at every write."""
@@ -77,7 +81,7 @@ class SqliteFailures:
         # Without a code it is not SQLite but Python that could not read a text.
         code = sqlite3.SQLITE_CORRUPT if code is None else code & 0xFF
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise log_damaged(self._path, error) from error
+            raise self._damaged(self._path, error) from error
         if code in (
             sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY,
             sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY,

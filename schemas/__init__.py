@@ -15,6 +15,7 @@ from .errors import (
     LogMissing,
     LogUnavailable,
     Reason,
+    RecordRefused,
     Refused,
     SettingsError,
 )
@@ -166,6 +167,7 @@ __all__ = [
     "Point",
     "Reason",
     "Record",
+    "RecordRefused",
     "Refused",
     "RegisteredModelAliasDeleted",
     "RegisteredModelAliasSet",

@@ -9,6 +9,7 @@ LedgerError
 │   ├── LogUnavailable   it is there, and cannot be read or written now
 │   ├── LogDamaged       its bytes are not what was written
 │   ├── LogForeign       it is another ledger's, or of a newer version
+│   ├── RecordRefused    it will never take this record
 │   └── IdentityConflict one identity, two digests
 └── ArtifactError        a blob is missing or is not what its digest says
 """
@@ -28,6 +29,7 @@ __all__ = [
     "LogMissing",
     "LogUnavailable",
     "Reason",
+    "RecordRefused",
     "Refused",
     "SettingsError",
 ]
@@ -88,6 +90,10 @@ class LogDamaged(LogError):
 
 class LogForeign(LogError):
     """The log is another ledger's, or a newer program's."""
+
+
+class RecordRefused(LogError):
+    """The log does not take this record, however often it is asked; others it does."""
 
 
 class IdentityConflict(LogError):
