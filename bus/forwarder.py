@@ -139,7 +139,7 @@ class Forwarder:
         try:
             left = self.drain(timeout_s)
             if left:
-                self._tell_left(left)
+                self.tell_left(left)
         except LogError as error:
             left = -1
             self._tell(f"cannot tell what waits to be sent to {self.uri}: {error}")
@@ -310,7 +310,8 @@ class Forwarder:
     def _sleep(pause_s: float | None, most_s: float) -> None:
         time.sleep(min(_LOOK_S if pause_s is None else pause_s, most_s))
 
-    def _tell_left(self, left: int) -> None:
+    def tell_left(self, left: int) -> None:
+        """Say that so many events of this process were not sent, where nobody can overlook it."""
         depth = self.spool.depth()
         since = "" if depth.oldest_ms is None else f" since {format_time(depth.oldest_ms)}"
         why = f" ({self._away[1]})" if self._away else ""
