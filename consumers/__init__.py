@@ -16,6 +16,8 @@ from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
 
 if TYPE_CHECKING:
     from .analytics import Analytics, AnalyticsDamaged, View, is_damage
+    from .kafka_ledger import KafkaLedger
+    from .replica import Replica, find_replica
     from .snapshots import Snapshot, Snapshots
 
 __all__ = [
@@ -29,9 +31,11 @@ __all__ = [
     "ExperimentFacts",
     "Fold",
     "Foreseen",
+    "KafkaLedger",
     "Known",
     "Ledger",
     "ModelFacts",
+    "Replica",
     "Snapshot",
     "Snapshots",
     "StateDamaged",
@@ -44,6 +48,7 @@ __all__ = [
     "connect",
     "create",
     "digest_of",
+    "find_replica",
     "is_damage",
     "looked_at",
     "open_ledger",
@@ -55,15 +60,18 @@ __all__ = [
 _LAZY = {
     "Analytics": "analytics",
     "AnalyticsDamaged": "analytics",
+    "KafkaLedger": "kafka_ledger",
+    "Replica": "replica",
     "Snapshot": "snapshots",
     "Snapshots": "snapshots",
     "View": "analytics",
+    "find_replica": "replica",
     "is_damage": "analytics",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs DuckDB only when it is asked for."""
+    """Import what needs DuckDB or Kafka's client only when it is asked for."""
     if name not in _LAZY:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

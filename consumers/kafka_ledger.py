@@ -98,6 +98,11 @@ class KafkaLedger(Ledger):
         self._overlay: Overlay | None = None
         self._overlaying = threading.Lock()
 
+    @property
+    def ledger_id(self) -> str:
+        """The ledger's id, as its topics begin."""
+        return self._replica.ledger_id
+
     def write(self, decide: Decide, foreseen: Foreseen | None = None) -> list[Event]:
         """Say what ``decide`` decides; returns the events once it is certain that they hold.
 
@@ -189,8 +194,11 @@ class KafkaLedger(Ledger):
     def _current(self) -> Ledger:
         """The ledger to read from: this one, or what lies over it while events wait."""
         waits = self._settle()
-        self.follow()
-        if not (waits or (self._resting() and self._waits())):
+        if not waits:
+            self.follow()
+            waits = self._resting() and self._waits()
+        self._begin_mirror()
+        if not waits:
             self._lift()
             return self
         with self._overlaying:
@@ -204,11 +212,12 @@ class KafkaLedger(Ledger):
         """Let what was spooled be sent, for a moment; whether something of it waits still."""
         if not self._waits():
             return False
-        if not self._resting() and self.forwarder.drain(self.settings.read_wait_s) == 0:
-            return False
-        if self.forwarder.status().error is not None and not self._resting():
-            self._rest(None)
-        return True
+        wait_s = self.settings.read_wait_s
+        if self._resting() or self.forwarder.drain(wait_s):
+            if not self._resting():
+                self._rest(f"{self._replica.place} has not taken all that waits in {wait_s} s")
+            return True
+        return False
 
     def _waits(self) -> bool:
         return self.spool.first() is not None
@@ -243,10 +252,10 @@ class KafkaLedger(Ledger):
     def _resting(self) -> bool:
         return time.monotonic() < self._rest_until
 
-    def _rest(self, error: LogUnavailable | None) -> None:
+    def _rest(self, why: object) -> None:
         """The brokers are away: leave them alone for a while, and say so the first time."""
-        if not self._rest_s and error is not None:
-            _log.warning("%s; answering from the replica in %s until then", error, self.folder)
+        if not self._rest_s:
+            _log.warning("%s; answering from the replica in %s until then", why, self.folder)
         self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _MOST_REST_S)
         self._rest_until = time.monotonic() + self._rest_s
 
@@ -394,10 +403,8 @@ class KafkaLedger(Ledger):
 
     def _end_run(self) -> None:
         """Let all that waits be sent at the end of a run, and say loudly what could not be."""
-        if self.forwarder.status().error is None:
-            left = self.forwarder.drain(self.settings.drain_s)
-        else:  # the brokers are known to be away: asking again takes its time
-            left = self.spool.own(self.spool.own_last)
+        away = self._resting() or self.forwarder.status().error is not None
+        left = self.forwarder.drain(0 if away else self.settings.drain_s)
         if left:
             self.forwarder.tell_left(left)
 

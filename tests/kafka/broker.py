@@ -102,6 +102,10 @@ class Cluster:
         path = self._folder(number) / "server.properties"
         self._processes[number] = self._java(number, "kafka.Kafka", str(path))
 
+    def is_running(self, number: int) -> bool:
+        """Whether a broker was started, and not killed since."""
+        return self._processes[number] is not None
+
     def kill(self, number: int, how: signal.Signals = signal.SIGKILL) -> None:
         """End a broker, by default as a power cut would."""
         process, self._processes[number] = self._processes[number], None

@@ -1,0 +1,51 @@
+"""Hosts that share one ledger in Kafka, each with a replica of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from mlflow_ledger.bus import KafkaPlace, KafkaSettings, Settings, kafka_place
+from mlflow_ledger.consumers import Analytics, KafkaLedger, find_replica, state_digest
+
+from .servers import drop
+
+__all__ = ["digests", "host", "new_place", "on_hosts"]
+
+PARTITIONS = 3
+
+
+def new_place(servers: str) -> KafkaPlace:
+    """A ledger that is not there yet."""
+    return kafka_place(f"ledger+kafka://{servers}/test-{uuid.uuid4().hex}")
+
+
+def host(place: KafkaPlace, home: Path, *, delivery: str = "ack") -> KafkaLedger:
+    """The ledger as a host sees it that keeps its replica in a folder."""
+    kafka = KafkaSettings(partitions=PARTITIONS, replication=1)
+    settings = Settings.read(delivery=delivery, home=str(home))
+    return KafkaLedger(find_replica(place, home, kafka), settings, kafka)
+
+
+@contextmanager
+def on_hosts(servers: str, folder: Path, count: int = 2) -> Iterator[list[KafkaLedger]]:
+    """A new ledger on some hosts; its topics are deleted in the end."""
+    place = new_place(servers)
+    with ExitStack() as stack:
+        stack.callback(drop, place)
+        yield [
+            stack.enter_context(closing(host(place, folder / f"host-{number}")))
+            for number in range(count)
+        ]
+
+
+def digests(ledger: KafkaLedger) -> tuple[str, ...]:
+    """Digests of the state and of analytics, at the end of the topics."""
+    ledger.catch_up()
+    analytics = Analytics(ledger)
+    try:
+        return ledger.query(state_digest), *analytics.digest()
+    finally:
+        analytics.close()
