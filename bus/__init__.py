@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from .appending import Appending
+from .asyncapi import asyncapi
 from .failpoint import FAILPOINTS, reach
 from .fork import Forkable, abandon, forkable
 from .kafka_records import UNREADABLE, message_of, record_of_message, unreadable_record
@@ -69,6 +70,7 @@ __all__ = [
     "Writer",
     "abandon",
     "acting_as",
+    "asyncapi",
     "check_local",
     "folder_of",
     "forkable",
