@@ -223,7 +223,7 @@ def _operation(topic: str) -> dict[str, Any]:
 def _message(event: type[Event]) -> dict[str, Any]:
     name = event.__name__
     says = _prose(event)
-    message = {
+    message: dict[str, Any] = {
         "name": name,
         "title": re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize(),
         "summary": says.split("\n")[0],

@@ -118,13 +118,12 @@ class Registry:
             return Promotion(
                 f"alias {data['alias']}", model.name, version.number, was, version.number
             )
+        stage = version.stage
         if data["archive_existing"]:
             for other in self.versions.values():
-                if (other.model, other.stage) == (version.model, data["stage"]) and (
-                    other is not version
-                ):
+                if (other.model, other.stage) == (version.model, data["stage"]):
                     other.stage = "Archived"
-        stage, version.stage = version.stage, data["stage"]
+        version.stage = data["stage"]
         return Promotion("stage", model.name, version.number, stage, version.stage)
 
     def _taken(self, workspace: str, name: str) -> bool:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 100
 PAUSE_S = 1.0
+KILLED_AFTER_MS = 6000
+"""Others take over the rows of a worker that was silent for so long."""
 
 
 class Champion:
@@ -83,6 +85,8 @@ class Scorer:
             rows,
             bootstrap_servers=servers.split(","),
             group_id=group,
+            session_timeout_ms=KILLED_AFTER_MS,
+            heartbeat_interval_ms=KILLED_AFTER_MS // 3,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             allow_auto_create_topics=False,
