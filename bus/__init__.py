@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from .appending import Appending
+from .asyncapi import asyncapi
 from .failpoint import FAILPOINTS, reach
 from .fork import Forkable, abandon, forkable
 from .forwarder import Forwarder, ForwarderStatus
@@ -82,6 +83,7 @@ __all__ = [
     "Writer",
     "abandon",
     "acting_as",
+    "asyncapi",
     "check_local",
     "folder_of",
     "forkable",

@@ -15,10 +15,10 @@ from mlflow_ledger.schemas import LogForeign, LogMissing, LogUnavailable
 from .kafka_settings import KafkaPlace, KafkaSettings
 from .log import TOPICS
 
-__all__ = ["Topics", "create_topics", "look_at_topics"]
+__all__ = ["FACTS", "Topics", "create_topics", "look_at_topics"]
 
 _COPIES = 3
-_FACTS = {
+FACTS = {
     "cleanup.policy": "delete",
     "retention.ms": "-1",
     "retention.bytes": "-1",
@@ -51,7 +51,7 @@ def create_topics(place: KafkaPlace, settings: KafkaSettings) -> Topics:
             place.topic(topic): {
                 "num_partitions": 1 if topic == "catalog" else settings.partitions,
                 "replication_factor": copies,
-                "configs": {**_FACTS, "min.insync.replicas": str(2 if copies >= _COPIES else 1)},
+                "configs": {**FACTS, "min.insync.replicas": str(2 if copies >= _COPIES else 1)},
             }
             for topic in TOPICS
         }
@@ -106,7 +106,7 @@ def _create(admin: Any, place: KafkaPlace, missing: Mapping[str, Any]) -> None:
         msg = (
             f"cannot create the topics {', '.join(sorted(missing))} at {','.join(place.servers)} "
             f"({type(error).__name__}: {error}); let an administrator create them, with "
-            f"{', '.join(f'{key}={value}' for key, value in _FACTS.items())}"
+            f"{', '.join(f'{key}={value}' for key, value in FACTS.items())}"
         )
         raise LogUnavailable(msg) from error
 
@@ -146,7 +146,7 @@ def _check_settings(admin: Any, place: KafkaPlace) -> None:
     wrong = [
         f"{name} has {key}={found[name][key]['value']} instead of {value}"
         for name in names
-        for key, value in _FACTS.items()
+        for key, value in FACTS.items()
         if key in found[name] and found[name][key]["value"] != value
     ]
     if wrong:

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from .asyncapi import asyncapi
 from .audit import audit
 from .collect import collect
 from .lineage import lineage
@@ -78,5 +79,5 @@ def _abandon_output() -> None:
         os.close(nowhere)
 
 
-for _command in (log, audit, lineage, sql, verify, rebuild, stats, collect):
+for _command in (log, audit, lineage, sql, verify, rebuild, stats, collect, asyncapi):
     program.add_command(_command)

@@ -1,0 +1,1 @@
+"""The topics as an interface: their description, and messages held against it."""

@@ -1,0 +1,221 @@
+"""examples/consumers/scoring_worker.py, as a process, between two topics of a real broker.
+
+The worker loads models from an embedded ledger, whose events are mirrored to the topics that it
+follows: what it needs is a tracking URI and a catalog that say the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from mlflow import MlflowClient
+
+from tests.asyncapi.team import Mirror, Program, Team, team
+
+from .conftest import Once
+from .programs import PYTHON, SCRIPTS, run, wait_until
+
+MODEL, ALIAS, WITHIN_S = "wine", "champion", 120
+
+
+class Registered:
+    """A registered model whose version n predicts n, and how the topics hear of it."""
+
+    def __init__(self, store: Path, team: Team) -> None:
+        self.tracking_uri = f"ledger:{store}"
+        self._client = MlflowClient(self.tracking_uri, self.tracking_uri)
+        self._mirror = Mirror(store, team)
+
+    def promote(self, number: int) -> None:
+        self._client.set_registered_model_alias(MODEL, ALIAS, str(number))
+        self._mirror.copy()
+
+    def break_alias(self) -> None:
+        self._client.delete_registered_model_alias(MODEL, ALIAS)
+        self._mirror.copy()
+
+    def close(self) -> None:
+        self._mirror.close()
+
+
+class Stream:
+    """The topics of rows and of scores."""
+
+    def __init__(self, team: Team) -> None:
+        self._servers = team.log.place.servers
+        self.rows, self.scores = (f"{team.log.place.name}-{n}" for n in ("rows", "scores"))
+        admin = KafkaAdminClient(bootstrap_servers=self._servers)
+        admin.create_topics(
+            {n: {"num_partitions": 2, "replication_factor": 1} for n in (self.rows, self.scores)}
+        )
+        admin.wait_for_topics([self.rows, self.scores])
+        admin.close()
+        self._producer = KafkaProducer(bootstrap_servers=self._servers, linger_ms=0)
+        self._consumer = KafkaConsumer(
+            self.scores, bootstrap_servers=self._servers, group_id=None,
+            auto_offset_reset="earliest",
+        )  # fmt: skip
+        self.sent: list[str] = []
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+
+    def send(self, value: bytes | None = None) -> None:
+        """A row, with a key of its own."""
+        key = f"row-{len(self.sent)}"
+        row = value or json.dumps({"x": float(len(self.sent))}).encode()
+        self._producer.send(self.rows, key=key.encode(), value=row).get(30)
+        self.sent.append(key)
+
+    def look(self) -> None:
+        for messages in self._consumer.poll(timeout_ms=50).values():
+            self.seen += [(m.key.decode(), json.loads(m.value)) for m in messages]
+
+    def flow_until(self, true: Callable[[], bool], what: str) -> None:
+        """Let rows flow until something is the case."""
+
+        def flowed() -> bool:
+            self.send()
+            self.look()
+            return true()
+
+        wait_until(flowed, WITHIN_S, what)
+
+    def flow_until_version(self, version: int) -> None:
+        self.flow_until(
+            lambda: bool(self.seen) and self.seen[-1][1]["version"] == version,
+            f"version {version} scores, not {self.seen[-1:]}",
+        )
+
+    def drain(self) -> None:
+        """Wait for the scores of all rows."""
+
+        def complete() -> bool:
+            self.look()
+            return {key for key, _ in self.seen} == set(self.sent)
+
+        wait_until(complete, WITHIN_S, "every row is scored")
+
+    def committed(self) -> int:
+        """How many rows the workers' group has done."""
+        group = KafkaConsumer(
+            bootstrap_servers=self._servers, group_id="scoring", enable_auto_commit=False
+        )
+        done = [group.committed(TopicPartition(self.rows, number)) or 0 for number in (0, 1)]
+        group.close()
+        return sum(done)
+
+    def close(self) -> None:
+        self._producer.close()
+        self._consumer.close()
+
+
+@pytest.fixture
+def ledger() -> Iterator[Team]:
+    with team() as made:
+        yield made
+
+
+@pytest.fixture
+def registered(once: Once, ledger: Team, tmp_path: Path) -> Iterator[Registered]:
+    def make(folder: Path) -> None:
+        run(folder, PYTHON, SCRIPTS / "constants.py", MLFLOW_TRACKING_URI="ledger:./store")
+
+    folder, _ = once("constants", make)
+    store = Path(shutil.copytree(folder / "store", tmp_path / "store"))
+    made = Registered(store, ledger)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stream(ledger: Team) -> Iterator[Stream]:
+    made = Stream(ledger)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def start(
+    ledger: Team, registered: Registered, stream: Stream, tmp_path: Path
+) -> Iterator[Callable[[], Program]]:
+    started: list[Program] = []
+
+    def starting() -> Program:
+        started.append(
+            Program(
+                tmp_path, "scoring_worker.py", *ledger.options,
+                "--model", f"models:/{MODEL}@{ALIAS}",
+                "--rows", stream.rows, "--scores", stream.scores,
+                MLFLOW_TRACKING_URI=registered.tracking_uri,
+            )
+        )  # fmt: skip
+        return started[-1]
+
+    yield starting
+    for one in started:
+        one.kill()
+
+
+def test_the_model_is_swapped_while_rows_flow(
+    registered: Registered, stream: Stream, start: Callable[[], Program], tmp_path: Path
+) -> None:
+    worker = start()
+    stream.send()
+    registered.promote(1)  # rows wait for the first champion
+    stream.flow_until_version(1)
+    stream.send(b"no row at all")
+    stream.send(json.dumps({"y": 1.0}).encode())
+    blobs = tmp_path / "store/blobs"
+    hidden = blobs.rename(tmp_path / "hidden")
+    registered.promote(2)
+    worker.wait_for("models:/wine/2 cannot be loaded, the one before stays")
+    stream.send()
+    stream.drain()
+    assert stream.seen[-1][1]["version"] == 1
+    hidden.rename(blobs)
+    stream.flow_until_version(2)
+    registered.break_alias()  # without an alias the champion stays the one it was
+    stream.send()
+    stream.drain()
+    worker.end()
+
+    assert len(stream.seen) == len(stream.sent)  # nothing failed, so none is scored twice
+    assert stream.committed() == len(stream.sent)
+    scores = dict(stream.seen)
+    odd = [scores[key]["error"] for key in stream.sent if "error" in scores[key]]
+    assert len(odd) == 2
+    assert odd[0].startswith("JSONDecodeError")
+    assert all(s["prediction"] == s["version"] for s in scores.values() if "error" not in s)
+    assert [scores[stream.sent[n]]["version"] for n in (0, -1)] == [1, 2]
+    by_place = sorted(
+        (s["row"].rpartition("/")[0], int(s["row"].rpartition("/")[2]), s["version"])
+        for s in scores.values()
+    )
+    for first, second in itertools.pairwise(by_place):
+        if first[0] == second[0]:
+            assert first[2] <= second[2]  # once changed over, never back
+
+
+def test_killed_and_started_again_it_scores_every_row(
+    registered: Registered, stream: Stream, start: Callable[[], Program]
+) -> None:
+    registered.promote(1)
+    worker = start()
+    stream.flow_until_version(1)
+    worker.kill()
+    registered.promote(2)  # nobody hears of it
+    for _ in range(20):
+        stream.send()
+    worker = start()
+    stream.drain()
+    worker.end()
+    assert "models:/wine/1 scores" not in worker.said()  # no champion of the past is loaded
+    assert all(score["prediction"] == score["version"] for _, score in stream.seen)
+    assert {dict(stream.seen)[key]["version"] for key in stream.sent[-20:]} == {2}
+    assert stream.committed() == len(stream.sent)
