@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_ledger.consumers import Ledger
+from tests.kafka.servers import servers
 
 from .programs import MLFLOW, PYTHON, SCRIPTS, Server, last_json, run, serving
 from .retries import CREATES, REPEATED, TIMES, Conversation
@@ -16,11 +18,16 @@ from .retries import CREATES, REPEATED, TIMES, Conversation
 PROCESSES, THREADS, ROUNDS, WORKERS = 2, 4, 5, 4
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=["embedded", "kafka"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("workers")
-    command = [MLFLOW, "server", "--workers", str(WORKERS), "--backend-store-uri", "ledger:./store"]
-    with serving(folder, command, "/health") as server:
+    uri = "ledger:./store"
+    if request.param == "kafka":
+        uri = f"ledger+kafka://{servers()}/workers-{uuid.uuid4().hex}"
+    command = [MLFLOW, "server", "--workers", str(WORKERS), "--backend-store-uri", uri]
+    with serving(folder, command, "/health", MLFLOW_LEDGER_HOME=str(folder / "home")) as server:
         yield server
         server.stop()
         assert "Traceback" not in server.output()
@@ -47,7 +54,8 @@ def test_clients_read_their_own_writes_from_any_worker(server: Server, tmp_path:
 
 def writers(server: Server, subjects: set[str]) -> set[str]:
     """Who wrote about these subjects: one source for each worker."""
-    ledger = Ledger(server.folder / "store")
+    (log,) = server.folder.glob("**/log.sqlite")
+    ledger = Ledger(log.parent)
     envelopes = [stored.record.envelope for stored in ledger.log.rows(1)]
     ledger.close()
     return {e.source.split("/")[0] for e in envelopes if e.subject in subjects}

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import re
+import uuid
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
+
+from tests.kafka.servers import servers
 
 from .browser import Visit, need_chromium, visiting
 from .programs import MLFLOW, PYTHON, SCRIPTS, last_json, run, serving, wait_until
@@ -42,6 +45,10 @@ FALLING = (0.3, 0.1, 0.03, 0.01)
 
 STORES = {
     "ledger": ("ledger:./store", ["--artifacts-destination", "ledger-artifacts:"]),
+    "kafka": (
+        "ledger+kafka://{servers}/ui-{unique}",
+        ["--artifacts-destination", "ledger-artifacts:"],
+    ),
     "sqlite": ("sqlite:///mlflow.db", []),
 }
 
@@ -51,9 +58,12 @@ def test_a_tour_of_the_ui(store: str, tmp_path: Path) -> None:
     """Both stores take the same tour: what MLflow's own complains of is no fault of ours."""
     need_chromium()
     uri, more = STORES[store]
-    made = last_json(run(tmp_path, PYTHON, SCRIPTS / "scene.py", uri).stdout)
+    if store == "kafka":
+        uri = uri.format(servers=servers(), unique=uuid.uuid4().hex)
+    home = {"MLFLOW_LEDGER_HOME": str(tmp_path / "home")}
+    made = last_json(run(tmp_path, PYTHON, SCRIPTS / "scene.py", uri, **home).stdout)
     command = [MLFLOW, "server", "--workers", "2", "--backend-store-uri", uri, *more]
-    with serving(tmp_path, command, "/health") as server, visiting(server.url) as visit:
+    with serving(tmp_path, command, "/health", **home) as server, visiting(server.url) as visit:
         look_at_experiments(visit)
         sort_and_filter_runs(visit, made["experiment_id"])
         read_a_run(visit)
