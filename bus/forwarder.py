@@ -229,9 +229,9 @@ class Forwarder:
             self._is_refused(batch, error)
             return 0.0
         reach("forward.sent")
+        self._is_back()
         self.spool.forget(batch[-1][0])
         reach("forward.forgotten")
-        self._is_back()
         self._moved.set()
         self._limit = min(2 * self._limit, self._most_records)
         if self._hurried or len(batch) == 1:
