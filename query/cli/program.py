@@ -16,9 +16,11 @@ import click
 
 from .audit import audit
 from .collect import collect
+from .forward import forward
 from .lineage import lineage
 from .log import log
 from .rebuild import rebuild
+from .spool import spool
 from .sql import sql
 from .stats import stats
 from .verify import verify
@@ -78,5 +80,5 @@ def _abandon_output() -> None:
         os.close(nowhere)
 
 
-for _command in (log, audit, lineage, sql, verify, rebuild, stats, collect):
+for _command in (log, audit, lineage, sql, verify, rebuild, stats, collect, spool, forward):
     program.add_command(_command)
