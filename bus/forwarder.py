@@ -54,6 +54,10 @@ class Forwarder:
 
     fork_order = 3
 
+    _thread: threading.Thread | None
+    _stop: threading.Event
+    _awake: threading.Event
+
     def __init__(
         self,
         spool: Spool,
@@ -132,9 +136,9 @@ class Forwarder:
         return self.spool.depth().events
 
     def close(self, timeout_s: float) -> int:
-        """Drain, then end the thread; says loudly what is left, and how many records that are.
+        """Drain, then end the thread; says loudly what is left. How many records that are.
 
-        It can be used again, and starts another thread then.
+        -1 where the spool cannot be read. It can be used again, and starts another thread then.
         """
         try:
             left = self.drain(timeout_s)
@@ -170,7 +174,7 @@ class Forwarder:
     def _begin(self) -> None:
         self._gate = threading.Lock()
         """Held while the thread is started or ended, and while the turn is taken or given."""
-        self._thread: threading.Thread | None = None
+        self._thread = None
         self._stop = threading.Event()
         self._awake = threading.Event()
         self._moved = threading.Event()
@@ -229,9 +233,9 @@ class Forwarder:
             self._is_refused(batch, error)
             return 0.0
         reach("forward.sent")
+        self._is_back()
         self.spool.forget(batch[-1][0])
         reach("forward.forgotten")
-        self._is_back()
         self._moved.set()
         self._limit = min(2 * self._limit, self._most_records)
         if self._hurried or len(batch) == 1:

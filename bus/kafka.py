@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -43,6 +43,7 @@ _MOST_RECORDS = 2000
 _MOST_IN_FLIGHT = 1000
 _MAX_REQUEST_BYTES = 2 * 1024 * 1024
 _POLL_MS = 100
+_END_S = 1.0
 
 
 class KafkaLog:
@@ -202,24 +203,40 @@ class KafkaLog:
     def _send(self, records: Sequence[Outgoing]) -> list[Stored]:
         with self._failures():
             producer = self._producing()
-            futures = []
-            for (topic, number), record, key in records:
-                headers, value = message_of(record)
-                futures.append(
-                    producer.send(
-                        self.place.topic(topic),
-                        value=value,
-                        key=None if key is None else key.encode("utf-8"),
-                        headers=headers,
-                        partition=number,
-                    )
-                )
-            producer.flush(self._settings.timeout_s)
-            said = [future.get(timeout=self._settings.timeout_s) for future in futures]
+            try:
+                futures = [self._sent(producer, outgoing) for outgoing in records]
+                producer.flush(self._settings.timeout_s)
+                said = [future.get(timeout=self._settings.timeout_s) for future in futures]
+            except KafkaError:
+                self._discard_producer()
+                raise
         return [
             Stored(outgoing.partition, at.offset, at.timestamp, outgoing.record)
             for outgoing, at in zip(records, said, strict=True)
         ]
+
+    def _sent(self, producer: Any, outgoing: Outgoing) -> Any:
+        (topic, number), record, key = outgoing
+        headers, value = message_of(record)
+        return producer.send(
+            self.place.topic(topic),
+            value=value,
+            key=None if key is None else key.encode("utf-8"),
+            headers=headers,
+            partition=number,
+        )
+
+    def _discard_producer(self) -> None:
+        """Have the next records sent by another producer.
+
+        An idempotent one of kafka-python answers every record with the first error for ever, and
+        what it still holds must not come after what is sent next.
+        """
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer._sender.force_close()  # noqa: SLF001  # close() would first wait for records
+            with suppress(KafkaError):
+                producer.close(timeout=_END_S)
 
     def _batches(
         self, first: Mapping[Partition, int], end: Mapping[Partition, int], limit: int | None

@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from mlflow_ledger.consumers import Ledger
 
-__all__ = ["ENTITY", "MOMENT", "as_json", "ledger_at", "limit", "since", "uri"]
+__all__ = ["ENTITY", "MOMENT", "any_uri", "as_json", "ledger_at", "limit", "since", "uri"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,6 +49,18 @@ class _Uri(_Checked):
         check_uri(text)
 
 
+class _AnyUri(_Checked):
+    name = "uri"
+
+    def check(self, text: str) -> None:
+        from mlflow_ledger.bus import KAFKA_SCHEME, folder_of, kafka_place
+
+        if text.startswith(f"{KAFKA_SCHEME}:"):
+            kafka_place(text)
+        else:
+            folder_of(text)
+
+
 class _Moment(_Checked):
     name = "moment"
 
@@ -74,6 +86,11 @@ MOMENT = _Moment()
 def uri(command: F) -> F:
     """The argument that names the ledger."""
     return click.argument("uri", metavar="URI", type=_Uri())(command)
+
+
+def any_uri(command: F) -> F:
+    """The argument that names a ledger, in a folder or in Kafka."""
+    return click.argument("uri", metavar="URI", type=_AnyUri())(command)
 
 
 def since(command: F) -> F:

@@ -17,9 +17,11 @@ import click
 from .asyncapi import asyncapi
 from .audit import audit
 from .collect import collect
+from .forward import forward
 from .lineage import lineage
 from .log import log
 from .rebuild import rebuild
+from .spool import spool
 from .sql import sql
 from .stats import stats
 from .verify import verify
@@ -79,5 +81,8 @@ def _abandon_output() -> None:
         os.close(nowhere)
 
 
-for _command in (log, audit, lineage, sql, verify, rebuild, stats, collect, asyncapi):
+_COMMANDS = (
+    log, audit, lineage, sql, verify, rebuild, stats, collect, spool, forward, asyncapi,
+)  # fmt: skip
+for _command in _COMMANDS:
     program.add_command(_command)

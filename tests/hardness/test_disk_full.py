@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_ledger.bus import Spool
 from mlflow_ledger.consumers import Analytics, Ledger, collect, plan_collection, state_digest
 from mlflow_ledger.schemas import ArtifactError, LogError, LogUnavailable
 from tests.bus.programs import created, say, tagged
+from tests.bus.records import many, outgoing
 from tests.consumers.folding import State
 
 
@@ -86,6 +88,29 @@ def test_while_logging(disk: Path, spare_bytes: int, reopened: bool) -> None:
     check_whole(ledger)
     assert len(ledger.files.all()) == 1
     ledger.close()
+
+
+@pytest.mark.parametrize("spare_bytes", [0, 40_000, 200_000])
+def test_while_spooling(disk: Path, spare_bytes: int) -> None:
+    spool = Spool(disk / "spool.sqlite")
+    spool.append(many(3))
+    filler = fill(disk, spare_bytes)
+    kept, failures = 3, 0
+    while failures < 3:
+        said = outgoing(kept + 1, event=tagged("r", "t", "x" * 5000))
+        try:
+            assert spool.append([said, *many(1, first=kept + 2)]) == kept + 2
+        except LogUnavailable as error:
+            assert "full" in str(error) or "disk I/O" in str(error)  # noqa: PT017  # not always raised
+            assert "Nothing was acknowledged" in str(error)  # noqa: PT017
+            failures += 1
+        else:
+            kept += 2
+    filler.unlink()
+    ids = [waiting.outgoing.record.envelope.id for waiting in spool.waiting()]
+    assert ids == list(range(1, kept + 1))
+    assert spool.append(many(1, first=kept + 1)) == kept + 1
+    spool.close()
 
 
 def test_a_first_write_on_a_full_disk(disk: Path) -> None:
