@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import ByteSize, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mlflow_ledger.schemas import SettingsError
@@ -40,6 +40,15 @@ class Settings(BaseSettings):
 
     analytics_memory: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$")] = "1GB"
     """How much memory DuckDB may take in a process that searches; beyond it uses the disk."""
+
+    blobs: str | None = None
+    """The URL of the blob store, where that is not a folder of the ledger's own."""
+
+    bus_bytes: ByteSize = ByteSize(64 * 1024 * 1024)
+    """Up to which size files travel over the bus, where a ledger has one."""
+
+    read_wait_s: Annotated[float, Field(ge=0)] = 2.0
+    """How long a read waits for what is still on its way."""
 
     @classmethod
     def read(cls) -> Settings:

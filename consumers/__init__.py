@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .blob_place import check_shared
 from .blobs import Blobs, digest_of
 from .collection import Collection, collect, plan_collection
 from .committer import Decide
@@ -38,6 +39,7 @@ __all__ = [
     "StateFiles",
     "Verdict",
     "View",
+    "check_shared",
     "collect",
     "connect",
     "create",

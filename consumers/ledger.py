@@ -27,6 +27,7 @@ from mlflow_ledger.bus import (
 )
 from mlflow_ledger.schemas import Envelope, Event, LogMissing
 
+from .blob_place import place_of
 from .blobs import Blobs
 from .committer import Committer, Decide
 from .keyed_state import KeyedState, Progress, check_stands, next_offset
@@ -65,7 +66,7 @@ class Ledger:
             folder / "log.sqlite", self.settings.synchronous, make_folder=self._make_place
         )
         self.files = StateFiles(folder)
-        self.blobs = Blobs(folder / "blobs")
+        self.blobs = Blobs(place_of(self.settings.blobs, folder / "blobs"))
         self.artifact_root: str | None = None
         actor = Actor(self.settings.actor, "claimed") if self.settings.actor else None
         self._state = KeyedState(self.log, self.files)

@@ -6,6 +6,7 @@ from .codec import Encoded, decode, encode, released_schemas, takes_content, wir
 from .envelope import ActorKind, Envelope, Record, format_time, parse_time
 from .errors import (
     ArtifactError,
+    BlobMissing,
     DecodeError,
     IdentityConflict,
     LedgerError,
@@ -108,6 +109,7 @@ __all__ = [
     "AvroSchema",
     "BlobCollected",
     "BlobCondemned",
+    "BlobMissing",
     "ClaimCheck",
     "CommandRejected",
     "CommandRejectedContent",
