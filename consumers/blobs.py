@@ -19,7 +19,7 @@ from mlflow_ledger.schemas import ArtifactError, BlobMissing
 
 from .blob_place import explained, opened, place_name
 
-__all__ = ["Blobs", "checked", "digest_of", "write_file"]
+__all__ = ["Blobs", "checked", "digest_of", "file_pieces", "write_file"]
 
 _CHUNK_BYTES = 1024 * 1024
 _PART_BYTES = 8 * 1024 * 1024
@@ -58,7 +58,7 @@ class Blobs:
 
     def put_file(self, path: Path) -> tuple[str, int]:
         """Keep a file's bytes; returns their digest and size in bytes."""
-        digest, size_bytes = digest_of(_chunks(path))
+        digest, size_bytes = digest_of(file_pieces(path))
         self.keep(digest, path, size_bytes)
         return digest, size_bytes
 
@@ -239,15 +239,16 @@ def digest_of(chunks: Iterable[bytes]) -> tuple[str, int]:
     return f"sha256:{found.hexdigest()}", size_bytes
 
 
+def file_pieces(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, in pieces."""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+
+
 def _key(digest: str) -> str:
     kind, _, name = digest.partition(":")
     if kind != "sha256" or not _HEX.fullmatch(name):
         msg = f"{digest!r} is no digest; one looks like sha256:<64 hex digits>"
         raise ArtifactError(msg)
     return f"sha256/{name[:2]}/{name}"
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk

@@ -29,6 +29,7 @@ from mlflow_ledger.schemas import Envelope, Event, LogMissing
 
 from .blob_place import place_of
 from .blobs import Blobs
+from .carrier import Carrier
 from .committer import Committer, Decide
 from .keyed_state import KeyedState, Progress, check_stands, next_offset
 from .known import Foreseen, Known
@@ -67,6 +68,8 @@ class Ledger:
         )
         self.files = StateFiles(folder)
         self.blobs = Blobs(place_of(self.settings.blobs, folder / "blobs"))
+        self.shared = False  # among several hosts, which then have a bus
+        self.carrier = Carrier(self)
         self.artifact_root: str | None = None
         actor = Actor(self.settings.actor, "claimed") if self.settings.actor else None
         self._state = KeyedState(self.log, self.files)
