@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import filecmp
 import random
 import signal
 import threading
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -216,7 +219,7 @@ def test_a_reader_that_overtakes_the_writer_waits(tmp_path: Path) -> None:
     ledger.write(lambda _: [first])
     waiting, query = threading.Event(), ledger.query
 
-    def noticed(ask):  # type: ignore[no-untyped-def]  # stands for a method with type variables
+    def noticed(ask: Any) -> Any:
         answer = query(ask)
         waiting.set()
         return answer
@@ -357,8 +360,23 @@ def test_a_file_that_changes_meanwhile_is_not_logged(
 ) -> None:
     local = tmp_path / "local"
     local.write_bytes(b"before")
-    monkeypatch.setattr(
-        "mlflow_ledger.consumers.carrier.file_pieces", lambda _: iter([b"after"])
-    )
+    monkeypatch.setattr("mlflow_ledger.consumers.carrier.file_pieces", lambda _: iter([b"after"]))
     with pytest.raises(ArtifactError, match="changed while it was being logged"):
         ledger.carrier.put_file(local)
+
+
+def test_a_large_file_never_lies_in_memory(ledger: Ledger, tmp_path: Path) -> None:
+    local, size_bytes = tmp_path / "local", 48 * 1024 * 1024
+    local.write_bytes(data_of(size_bytes))
+    tracemalloc.start()
+    try:
+        digest, _ = ledger.carrier.put_file(local)
+        ledger.carrier.download(digest, tmp_path / "copy")
+        assert Delivery(ledger).round() == ([digest], {})
+        ledger.rebuild()
+        assert sum(1 for _ in ledger.log.rows(1)) == 2 + chunk_count(size_bytes)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert filecmp.cmp(local, tmp_path / "copy", shallow=False)
+    assert peak_bytes < 36 * 1024 * 1024

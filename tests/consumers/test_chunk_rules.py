@@ -22,7 +22,9 @@ DIGEST, OTHER = ("sha256:" + letter * 64 for letter in "ab")
 STORE = "s3://bucket/prefix"
 
 
-def chunk(index: int, count: int = 3, size_bytes: int = 30, digest: str = DIGEST) -> BlobChunkLogged:
+def chunk(
+    index: int, count: int = 3, size_bytes: int = 30, digest: str = DIGEST
+) -> BlobChunkLogged:
     content = BlobChunkLoggedContent(data=b"0123456789")
     return BlobChunkLogged(
         digest=digest, index=index, count=count, size_bytes=size_bytes, content=content

@@ -323,7 +323,7 @@ def test_a_refusal_has_its_reason_and_changes_nothing(bench: Bench, case: Case) 
 
 
 def test_every_type_that_can_be_refused_is() -> None:
-    """A manifest, a stored blob, a refused command are facts by themselves: nothing refuses them."""
+    """Manifests, stored blobs, refused commands are facts by themselves: nothing refuses them."""
     refused: set[type[Event]] = {type(case.refused) for case in CASES}
     refused |= {ArtifactLogged, BlobStored, CommandRejected}
     assert refused == set(event_types().values())
