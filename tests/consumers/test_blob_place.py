@@ -5,9 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ByteSize
 
 from mlflow_ledger.bus import Settings
-from mlflow_ledger.consumers import Blobs, Ledger, check_shared, collect, plan_collection
+from mlflow_ledger.consumers import (
+    Blobs,
+    Delivery,
+    Ledger,
+    check_shared,
+    collect,
+    plan_collection,
+)
 from mlflow_ledger.query.stats import stats
 from mlflow_ledger.query.verify import verify
 from mlflow_ledger.schemas import ArtifactDeleted, ArtifactError, ArtifactLogged, SettingsError
@@ -126,4 +134,28 @@ def test_a_ledger_with_its_blobs_in_an_object_store(
     done = collect(ledger, plan_collection(ledger, 2**62, 0))
     assert done.remove == [(digest, 3)]
     assert list(ledger.blobs.all()) == []
+    ledger.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hosts_that_share_a_ledger_and_an_object_store(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small ones over the bus and by a consumer, a large one straight: all end in the store."""
+    found = objects(kind)
+    for name, value in found.environment.items():
+        monkeypatch.setenv(name, value)
+    where = f"{found.url}/{tmp_path.name}-shared"
+    settings = Settings(blobs=where, bus_bytes=ByteSize(1_000_000), read_wait_s=0)
+    ledger = Ledger(tmp_path / "store", settings)
+    ledger.shared = True
+    small, _ = ledger.carrier.put(b"small")
+    large, _ = ledger.carrier.put(bytes(1_000_001))
+    assert dict(ledger.blobs.all()) == {large: 1_000_001}
+    assert ledger.carrier.get(small) == b"small"
+    delivery = Delivery(ledger)
+    assert delivery.round() == ([small], {})
+    assert dict(ledger.blobs.all()) == {small: 5, large: 1_000_001}
+    assert ledger.carrier.get(small) == b"small"
+    assert ledger.carrier.get(large) == bytes(1_000_001)
     ledger.close()
