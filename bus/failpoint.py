@@ -30,6 +30,9 @@ FAILPOINTS = (
     "spool.committed",
     "forward.sent",
     "forward.forgotten",
+    "carry.written",
+    "carry.sent",
+    "deliver.written",
 )
 """All steps, in the order in which a process passes them."""
 

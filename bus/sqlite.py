@@ -29,7 +29,7 @@ from .position import EMBEDDED, Partition, Position
 from .selection import Selection
 from .sharing import may_write, share, share_database
 from .sqlite_failures import FORMAT, SqliteFailures, identify, log_damaged
-from .sqlite_rows import COLUMNS, INSERT, Dictionary, record_of
+from .sqlite_rows import COLUMNS, INSERT, Dictionary, Fetch, is_cut, record_of, some
 
 __all__ = ["SqliteLog", "Synchronous"]
 
@@ -184,11 +184,11 @@ class SqliteLog:
             batch = 2000 if remaining < 0 else min(2000, remaining)
             rows = self._ask(
                 f"SELECT {COLUMNS} WHERE seq BETWEEN ? AND ? {where} ORDER BY seq LIMIT ?",
-                max(first, 1), last, *values, batch,
+                max(first, 1), last, *values, batch, fetch=some,
             )  # fmt: skip
             for row in rows:
                 yield Stored(EMBEDDED, row[0], row[1], self._record_of(row))
-            if len(rows) < batch:
+            if len(rows) < batch and not is_cut(rows):
                 return
             first = rows[-1][0] + 1
             remaining -= len(rows) if remaining > 0 else 0
@@ -271,7 +271,7 @@ class SqliteLog:
             )
             raise LogUnavailable(msg)
 
-    def _ask(self, sql: str, *values: object) -> list[Any]:
+    def _ask(self, sql: str, *values: object, fetch: Fetch = sqlite3.Cursor.fetchall) -> list[Any]:
         """Read what is committed now, on a connection that writes nothing.
 
         One thread after the other: where statements overlap on a connection, a later one would be
@@ -279,12 +279,12 @@ class SqliteLog:
         """
         with self._reading, self.failures:
             if self.read_only:
-                return self._ask_in_passing(sql, values)
+                return self._ask_in_passing(sql, values, fetch)
             if self._reader is None:
                 self._reader = self._open()
-            return self._reader.execute(sql, values).fetchall()
+            return fetch(self._reader.execute(sql, values))
 
-    def _ask_in_passing(self, sql: str, values: Sequence[object]) -> list[Any]:
+    def _ask_in_passing(self, sql: str, values: Sequence[object], fetch: Fetch) -> list[Any]:
         """Read without leaving a trace in the folder, while others may write there."""
         apart = False
         for _ in range(_TRIES):
@@ -293,7 +293,7 @@ class SqliteLog:
             try:
                 if self._reader is None:
                     self._reader = self._open(apart=apart)
-                rows = self._reader.execute(sql, values).fetchall()
+                rows = fetch(self._reader.execute(sql, values))
                 assert self._onlooker is not None
                 self._onlooker.check()
             except ChangedMeanwhile:

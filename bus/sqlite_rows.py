@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from mlflow_ledger.schemas import Envelope, Record
 
-__all__ = ["COLUMNS", "INSERT", "Dictionary", "record_of"]
+__all__ = ["COLUMNS", "INSERT", "Dictionary", "Fetch", "is_cut", "record_of", "some"]
+
+Fetch = Callable[[sqlite3.Cursor], list[Any]]
+"""Takes rows from a cursor."""
 
 HEADER_BYTES = 10
 
@@ -25,6 +29,9 @@ INSERT = """
     ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
+_CONTENT = 15  # its place in COLUMNS
+_MOST_BYTES = 8 * 1024 * 1024
+_AT_ONCE = 16
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999
 _RARE = ("correlationid", "keyid", "originsource", "originid")
 _OF_SOURCE = ("actor", "actorkind", "host", "client", "rules", "workspace")
@@ -90,6 +97,26 @@ class Dictionary:
             ).fetchone()
             known = self._schemas[header] = (row[0], row[1])
         return known
+
+
+def some(cursor: sqlite3.Cursor) -> list[Any]:
+    """Rows of :data:`COLUMNS`, as many as fit into memory at once; :func:`is_cut` tells of more."""
+    rows: list[Any] = []
+    size_bytes = 0
+    while size_bytes < _MOST_BYTES and (more := cursor.fetchmany(_AT_ONCE)):
+        rows += more
+        size_bytes += _size_bytes(more)
+    cursor.close()
+    return rows
+
+
+def is_cut(rows: list[Any]) -> bool:
+    """Whether :func:`some` has stopped early."""
+    return _size_bytes(rows) >= _MOST_BYTES
+
+
+def _size_bytes(rows: list[Any]) -> int:
+    return sum(len(row[_CONTENT]) for row in rows if row[_CONTENT] is not None)
 
 
 def record_of(row: tuple[Any, ...]) -> Record:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from pydantic import BaseModel
 
 from mlflow_ledger.schemas import (
+    BlobChunkLogged,
     ClaimCheck,
     CommandRejected,
     Event,
@@ -58,7 +60,10 @@ def short(event: Event, redacted: bool = False) -> dict[str, Any]:
 
 
 def full(event: Event) -> dict[str, Any]:
-    """Everything the event says; packed metrics as points, a webhook's secret left out."""
+    """Everything the event says; packed metrics as points, a webhook's secret left out.
+
+    A chunk's bytes stand in base64.
+    """
     values = event.model_dump()
     content: dict[str, Any] | None = values.get("content")
     if content and isinstance(event, RunDataLogged) and event.content is not None:
@@ -75,6 +80,8 @@ def full(event: Event) -> dict[str, Any]:
         ]
         for name in packed:
             del content[name]
+    if content and isinstance(event, BlobChunkLogged):
+        content["data"] = base64.b64encode(content["data"]).decode("ascii")
     if content and content.get("secret"):
         content["secret"] = _HIDDEN
     return values
@@ -101,6 +108,8 @@ def _plain(value: Any) -> Any:
         return f"blob {value.digest} ({value.size_bytes} bytes)"
     if isinstance(value, str):
         return shortened(value)
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
     if isinstance(value, list):
         return _entries(value)
     return value

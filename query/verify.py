@@ -31,6 +31,7 @@ Progress = Callable[[str, int, int], None]
 """Is told which part is being checked, how much of it is done, and of how much."""
 
 _BATCH = 1000
+_AT_ONCE = 50
 _PARTS = ("log", "state", "analytics", "artifacts")
 _GARBLED = (LogError, ValueError, TypeError, sqlite3.Error)
 """What reading or folding a record raises whose bytes are not what was written."""
@@ -145,7 +146,12 @@ class _Verification:
             self._progress("log", self._offset, self._end)
 
     def _records(self, count: int) -> Iterator[Stored]:
-        """The next records, up to ``count`` offsets further."""
+        """The next records, up to ``count`` offsets further; a few of them in memory at a time."""
+        last = self._offset + count
+        while self._readable and self._offset < last:
+            yield from self._some_records(min(_AT_ONCE, last - self._offset))
+
+    def _some_records(self, count: int) -> Iterator[Stored]:
         first, last = self._offset + 1, self._offset + count
         try:
             batch = list(self._ledger.log.rows(first, count, "AND seq <= ?", (last,)))
@@ -318,7 +324,7 @@ class _Verification:
         size_bytes = 0
         self.report.artifacts += 1
         try:
-            for piece in self._ledger.blobs.read(digest):
+            for piece in self._ledger.carrier.read(digest, wait_s=0):
                 size_bytes += len(piece)
         except ArtifactError as error:
             self._found("artifacts", place, str(error))

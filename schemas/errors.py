@@ -12,6 +12,7 @@ LedgerError
 │   ├── RecordRefused    it will never take this record
 │   └── IdentityConflict one identity, two digests
 └── ArtifactError        a blob is missing or is not what its digest says
+    └── BlobMissing      it is not in the blob store
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from enum import StrEnum
 
 __all__ = [
     "ArtifactError",
+    "BlobMissing",
     "DecodeError",
     "IdentityConflict",
     "LedgerError",
@@ -102,3 +104,7 @@ class IdentityConflict(LogError):
 
 class ArtifactError(LedgerError):
     """A blob is missing, or is not what its digest says."""
+
+
+class BlobMissing(ArtifactError):
+    """A blob is not in the blob store."""

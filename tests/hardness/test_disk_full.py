@@ -193,6 +193,18 @@ def test_while_an_artifact_is_written(disk: Path, tmp_path: Path, size_bytes: in
     ledger.close()
 
 
+def test_an_artifact_that_goes_in_parts_and_is_larger_than_the_disk(
+    disk: Path, tmp_path: Path
+) -> None:
+    ledger = Ledger(disk / "store")
+    local = tmp_path / "local"
+    local.write_bytes(os.urandom(9_000_000))
+    with pytest.raises(ArtifactError, match="Nothing was logged"):
+        ledger.blobs.put_file(local)
+    assert [p for p in (ledger.folder / "blobs").rglob("*") if p.is_file()] == []
+    ledger.close()
+
+
 def test_collecting_makes_room_on_a_full_disk(disk: Path) -> None:
     ledger = Ledger(disk / "store")
     say(ledger, created("r"))
