@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import logging
 import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from mlflow_ledger.bus import reach
+from mlflow_ledger.bus import SqliteLog, reach
 from mlflow_ledger.schemas import ArtifactError, BlobChunkLogged, BlobMissing, Event
 
 from .blob_place import check_shared
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .ledger import Ledger
 
 __all__ = ["Carrier"]
+
+_log = logging.getLogger(__name__)
 
 _PER_WRITE = 8
 _LOOK_S = 0.05
@@ -51,7 +54,12 @@ class Carrier:
             ArtifactError: no way leads to where other hosts find them, or the file changes.
         """
         if not self._travels(path.stat().st_size):
-            return self._blobs.put_file(path)
+            try:
+                return self._blobs.put_file(path)
+            except ArtifactError as error:
+                if not self._ledger.spools:
+                    raise
+                _log.warning("%s; the file travels over the bus instead", error)
         digest, size_bytes = digest_of(file_pieces(path))
         with path.open("rb") as file:
             self._send(digest, size_bytes, file)
@@ -112,6 +120,8 @@ class Carrier:
             return False
         if size_bytes <= self._ledger.settings.bus_bytes:
             return True
+        if self._ledger.spools and isinstance(self._blobs.place, Path):
+            return True  # logging never fails for want of a connection
         check_shared(self._blobs.place)
         return False
 
@@ -148,10 +158,24 @@ class Carrier:
         if known.stores:
             return True
         try:
-            sound_places(self._ledger.log, known)
+            self._sound(known)
         except ArtifactError:
             return False
         return True
+
+    def _sound(self, known: Carried) -> tuple[SqliteLog, list[int]]:
+        """The log that holds all chunks of a blob, and where in it.
+
+        Raises:
+            ArtifactError: none of the logs does.
+        """
+        *others, last = self._ledger.logs()
+        for log in others:
+            try:
+                return log, sound_places(log, known)
+            except ArtifactError:
+                continue
+        return last, sound_places(last, known)
 
     def _say(
         self, digest: str, size_bytes: int, count: int, file: BinaryIO, *, again: bool = False
@@ -176,8 +200,8 @@ class Carrier:
         if not undelivered and self._blobs.size_bytes(digest) is not None:
             return self._blobs.read(digest)
         if known is not None and complete:
-            log = self._ledger.log
-            return checked(digest, joined(log, sound_places(log, known)), "the log")
+            log, places = self._sound(known)
+            return checked(digest, joined(log, places), "the log")
         msg = f"it is not in {self._blobs}"
         raise BlobMissing(msg)
 

@@ -23,6 +23,7 @@ from mlflow_ledger.bus import (
     Position,
     Settings,
     Spool,
+    SqliteLog,
     Stored,
     prepare,
 )
@@ -90,7 +91,8 @@ class KafkaLedger(Ledger):
             self.folder / "spool.sqlite", settings.spool_bytes, synchronous=settings.synchronous
         )
         self.forwarder = Forwarder(self.spool, self.kafka, str(replica.place))
-        self._spooling = settings.delivery != "ack"
+        self.shared = True
+        self.spools = settings.delivery != "ack"
         self._speaking = threading.Lock()
         self._own_runs: OrderedDict[str, None] = OrderedDict()
         self._rest_until = 0.0
@@ -162,6 +164,11 @@ class KafkaLedger(Ledger):
             if self._rest_s:
                 _log.warning("%s answers again", self._replica.place)
             self._rest_s = 0.0
+
+    def logs(self) -> list[SqliteLog]:
+        """The mirror, and while events wait what lies over it."""
+        overlay = self._overlay
+        return [self.log] if overlay is None else [self.log, overlay.ledger.log]
 
     def exists(self) -> bool:
         """A ledger in Kafka that could be opened is there."""
@@ -389,7 +396,7 @@ class KafkaLedger(Ledger):
 
     def _deliver(self, said: Sequence[Outgoing], events: Sequence[Event]) -> None:
         """See to it that what cannot lose a race gets into the log: now, or from the spool."""
-        if not self._spooling:
+        if not self.spools:
             self._publish(said)
             return
         try:

@@ -65,6 +65,7 @@ class Ledger:
         self.files = StateFiles(folder)
         self.blobs = Blobs(place_of(self.settings.blobs, folder / "blobs"))
         self.shared = False  # among several hosts, which then have a bus
+        self.spools = False  # what is said may wait on this host, so that nothing waits for it
         self.carrier = Carrier(self)
         self.artifact_root: str | None = None
         actor = Actor(self.settings.actor, "claimed") if self.settings.actor else None
@@ -188,6 +189,10 @@ class Ledger:
         if not self.log.read_only:
             self._fold_rest()
         return self.query(lambda db: Position(self.ledger_id, {EMBEDDED: next_offset(db)}))
+
+    def logs(self) -> list[SqliteLog]:
+        """Where events stand that readers are shown."""
+        return [self.log]
 
     def follow(self) -> None:
         """Bring the log here up to date, where it is a copy of one that stands elsewhere."""

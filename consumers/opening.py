@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -14,6 +15,9 @@ from .ledger import Ledger
 from .place import resolved
 
 __all__ = ["check_uri", "open_ledger"]
+
+_SERVER = "_MLFLOW_SERVER_FILE_STORE"
+"""MLflow sets it in its server, whose workers have to read what any of them has acknowledged."""
 
 _ledgers: dict[Hashable, Ledger] = {}
 _mutex = threading.RLock()
@@ -57,6 +61,9 @@ def _open_kafka(uri: str, *, create: bool) -> Ledger:
         from .replica import find_replica
 
         settings = Settings.read(**options)
+        if settings.delivery is None:
+            delivery = "ack" if os.environ.get(_SERVER) else "spool"
+            settings = settings.model_copy(update={"delivery": delivery})
         return KafkaLedger(find_replica(place, Path(settings.home), create=create), settings)
 
     return _once((place.servers, place.name, *sorted(options.items())), make)
