@@ -22,9 +22,10 @@ from mlflow_ledger.schemas import (
 )
 
 from .fork import abandon, forkable
+from .kafka_failures import failure, unavailable
 from .kafka_records import message_of, record_of_message, unreadable_record
 from .kafka_settings import KafkaPlace, KafkaSettings
-from .kafka_topics import Topics, create_topics, look_at_topics, unavailable
+from .kafka_topics import Topics, create_topics, look_at_topics
 from .log import Outgoing, Stored
 from .position import Partition, Position
 
@@ -183,7 +184,7 @@ class KafkaLog:
         self._sending.release()
 
     def _send(self, records: Sequence[Outgoing]) -> list[Stored]:
-        with self._failures():
+        with self._failures("Write"):
             producer = self._producing()
             futures = []
             for (topic, number), record, key in records:
@@ -257,8 +258,8 @@ class KafkaLog:
         raise LogMissing(msg)
 
     @contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Kafka's errors as ours."""
+    def _failures(self, operation: str = "Read") -> Iterator[None]:
+        """Kafka's errors as ours; the operation is the one that an ACL would have to allow."""
         try:
             yield
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
@@ -268,7 +269,7 @@ class KafkaLog:
             )
             raise LogDamaged(msg) from error
         except KafkaError as error:
-            raise unavailable(self.place, error) from error
+            raise failure(self.place, self._settings, error, operation) from error
 
     def _ends(self) -> dict[Partition, int]:
         with self._reading, self._failures():
