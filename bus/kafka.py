@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -184,7 +184,8 @@ class KafkaLog:
         self._sending.release()
 
     def _send(self, records: Sequence[Outgoing]) -> list[Stored]:
-        with self._failures("Write"):
+        topics = {self.place.topic(topic) for (topic, _), *_ in records}
+        with self._failures("Write", topics):
             producer = self._producing()
             futures = []
             for (topic, number), record, key in records:
@@ -258,8 +259,8 @@ class KafkaLog:
         raise LogMissing(msg)
 
     @contextmanager
-    def _failures(self, operation: str = "Read") -> Iterator[None]:
-        """Kafka's errors as ours; the operation is the one that an ACL would have to allow."""
+    def _failures(self, operation: str = "Read", topics: Iterable[str] = ()) -> Iterator[None]:
+        """Kafka's errors as ours; an ACL would have to allow the operation, on some topics."""
         try:
             yield
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
@@ -269,7 +270,7 @@ class KafkaLog:
             )
             raise LogDamaged(msg) from error
         except KafkaError as error:
-            raise failure(self.place, self._settings, error, operation) from error
+            raise failure(self.place, self._settings, error, operation, topics) from error
 
     def _ends(self) -> dict[Partition, int]:
         with self._reading, self._failures():

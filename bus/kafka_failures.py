@@ -24,16 +24,21 @@ _SILENT = (KafkaConnectionError, KafkaTimeoutError, SaslAuthenticationFailedErro
 
 
 def failure(
-    place: KafkaPlace, settings: KafkaSettings, error: KafkaError, operation: str
+    place: KafkaPlace,
+    settings: KafkaSettings,
+    error: KafkaError,
+    operation: str,
+    topics: Iterable[str] = (),
 ) -> LogUnavailable:
     """The error to raise for one of kafka-python, which an operation (of an ACL) has met.
 
-    Where nobody answered, a connection of its own finds out whether we are let in.
+    ``topics`` is what it was about, by their names on the cluster. Where nobody answered, a
+    connection of its own finds out whether we are let in.
     """
     # A producer that may write to no topic at all is told so in the text of another error.
     if isinstance(error, AuthorizationError) or _DENIED in str(error):
         named = error.args[0] if error.args else ()
-        return denied(place, settings, operation, named if isinstance(named, set) else ())
+        return denied(place, settings, operation, named if isinstance(named, set) else topics)
     if isinstance(error, _SILENT):
         words = refusal(place, settings)
         if words is not None:

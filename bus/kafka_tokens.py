@@ -67,7 +67,7 @@ class FileTokens:
         value = text.decode("ascii", "replace").strip()
         if not value:
             raise self._unfit("is empty")
-        if len(text) > _MOST_BYTES or not value.isprintable() or not value.isascii():
+        if len(text) > _MOST_BYTES or not _is_token(value):
             raise self._unfit(f"holds no token: one is a line of at most {_MOST_BYTES} bytes")
         expires_s = _expiry_s(value)
         if expires_s is not None and expires_s < time.time():
@@ -137,7 +137,7 @@ class ClientTokens:
         if not isinstance(said, dict):
             raise self._failed(f"HTTP {status} without a JSON object")
         value = said.get("access_token")
-        if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+        if not isinstance(value, str) or not _is_token(value):
             what = ": ".join(str(said[k]) for k in ("error", "error_description") if k in said)
             raise self._failed(f"HTTP {status}: {what or 'no access_token'}")
         expires_s, lifetime_s = _expiry_s(value), _seconds(said.get("expires_in"))
@@ -174,6 +174,11 @@ class ClientTokens:
             f"no token for Kafka from {self._url} ({told}); see "
             "MLFLOW_LEDGER_KAFKA_OAUTH_TOKEN_URL, _CLIENT_ID, _CLIENT_SECRET and _SCOPE"
         )
+
+
+def _is_token(value: str) -> bool:
+    """Whether this can be shown to a broker: one line, and no control characters."""
+    return bool(value) and value.isascii() and value.isprintable()
 
 
 def _expiry_s(token: str) -> float | None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from kafka import KafkaAdminClient
-from kafka.admin import UserScramCredentialUpsertion
+from kafka.admin import (
+    ACL,
+    ACLFilter,
+    ResourcePatternFilter,
+    UserScramCredentialUpsertion,
+)
 
 from .broker import Cluster, free_port
 from .certificates import Authority
@@ -108,6 +114,42 @@ class Secure:
         while len(admin.describe_user_scram_credentials([name])[name]["credential_infos"]) < 2:
             pass
         admin.close()
+
+    def allow(self, acls: Iterable[ACL]) -> None:
+        """Give rights; returns when the broker heeds them."""
+        wanted = list(acls)
+        admin = self.admin()
+        assert not admin.create_acls(wanted)["failed"]
+        for acl in wanted:
+            while not _found(admin, acl):
+                pass
+        admin.close()
+
+    def forbid(self, acls: Iterable[ACL]) -> None:
+        """Take rights away; returns when the broker heeds it."""
+        admin = self.admin()
+        for acl in acls:
+            admin.delete_acls([_filter(acl)])
+            while _found(admin, acl):
+                pass
+        admin.close()
+
+
+def _found(admin: KafkaAdminClient, acl: ACL) -> bool:
+    """Whether the broker has heard of an ACL."""
+    found, _ = admin.describe_acls(_filter(acl))
+    return bool(found)
+
+
+def _filter(acl: ACL) -> ACLFilter:
+    pattern = acl.resource_pattern
+    return ACLFilter(
+        acl.principal,
+        acl.host,
+        acl.operation,
+        acl.permission_type,
+        ResourcePatternFilter(pattern.resource_type, pattern.resource_name, pattern.pattern_type),
+    )
 
 
 @functools.cache
