@@ -23,6 +23,7 @@ from mlflow_ledger.schemas import (
 
 from .fork import abandon, forkable
 from .kafka_failures import failure, unavailable
+from .kafka_python import connected
 from .kafka_records import message_of, record_of_message, unreadable_record
 from .kafka_settings import KafkaPlace, KafkaSettings
 from .kafka_topics import Topics, create_topics, look_at_topics
@@ -311,7 +312,8 @@ class KafkaLog:
             msg = f"the log of {self.place} is closed"
             raise LogUnavailable(msg)
         if self._producer is None:
-            self._producer = KafkaProducer(
+            self._producer = connected(
+                KafkaProducer,
                 **self._settings.connection(self.place),
                 metrics_enabled=False,
                 acks="all",
@@ -328,7 +330,8 @@ class KafkaLog:
             msg = f"the log of {self.place} is closed"
             raise LogUnavailable(msg)
         if self._consumer is None:
-            self._consumer = KafkaConsumer(
+            self._consumer = connected(
+                KafkaConsumer,
                 **self._settings.connection(self.place),
                 metrics_enabled=False,
                 group_id=None,

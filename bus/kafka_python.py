@@ -6,16 +6,17 @@ Another library gets a module of its own beside this one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from kafka.net.compat import KafkaNetClient
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.protocol.sasl import SaslAuthenticateRequest, SaslBytesRequest
 
 from .kafka_security import KafkaSecurity
 from .kafka_tokens import Tokens
 
-__all__ = ["arguments"]
+__all__ = ["arguments", "connected"]
 
 _CLIENT_ID = "mlflow-ledger"
 _SECRET = (SaslAuthenticateRequest, SaslBytesRequest)
@@ -55,6 +56,22 @@ def arguments(servers: Sequence[str], security: KafkaSecurity, timeout_s: float)
         told["sasl_plain_username"] = _sasl_name(security.sasl_mechanism, security.username)
         told["sasl_plain_password"] = _Hidden(security.password.get_secret_value())
     return told
+
+
+def connected(kind: Callable[..., Any], **told: Any) -> Any:
+    """A client of that kind; one that fails to connect leaves no thread and no socket behind."""
+    opened: list[Any] = []
+
+    def client(**configs: Any) -> Any:
+        opened.append(KafkaNetClient(**configs))
+        return opened[-1]
+
+    try:
+        return kind(kafka_client=client, **told)
+    except BaseException:
+        for left in opened:
+            left.close()
+        raise
 
 
 def _sasl_name(mechanism: str, name: str) -> str:

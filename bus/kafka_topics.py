@@ -20,6 +20,7 @@ from mlflow_ledger.schemas import LogForeign, LogMissing, LogUnavailable
 
 from .kafka_failures import denied, failure, unavailable
 from .kafka_probe import refusal
+from .kafka_python import connected
 from .kafka_settings import KafkaPlace, KafkaSettings
 from .log import TOPICS
 
@@ -100,7 +101,7 @@ def _admin(place: KafkaPlace, settings: KafkaSettings) -> Any:
     if words is not None:
         raise LogUnavailable(words)
     try:
-        return KafkaAdminClient(**settings.connection(place))
+        return connected(KafkaAdminClient, **settings.connection(place))
     except KafkaError as error:
         raise failure(place, settings, error, "Describe") from error
 
