@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -30,9 +30,11 @@ from mlflow_ledger.schemas import (
 )
 
 from .fork import abandon, forkable
+from .kafka_failures import failure, unavailable
+from .kafka_python import connected
 from .kafka_records import message_of, record_of_message, unreadable_record
 from .kafka_settings import KafkaPlace, KafkaSettings
-from .kafka_topics import Topics, create_topics, look_at_topics, unavailable
+from .kafka_topics import Topics, create_topics, look_at_topics
 from .log import Outgoing, Stored
 from .position import Partition, Position
 
@@ -201,7 +203,8 @@ class KafkaLog:
         self._sending, self._reading = threading.Lock(), threading.RLock()
 
     def _send(self, records: Sequence[Outgoing]) -> list[Stored]:
-        with self._failures():
+        topics = {self.place.topic(topic) for (topic, _), *_ in records}
+        with self._failures("Write", topics):
             producer = self._producing()
             try:
                 futures = [self._sent(producer, outgoing) for outgoing in records]
@@ -301,8 +304,8 @@ class KafkaLog:
         raise LogMissing(msg)
 
     @contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Kafka's errors as ours."""
+    def _failures(self, operation: str = "Read", topics: Iterable[str] = ()) -> Iterator[None]:
+        """Kafka's errors as ours; an ACL would have to allow the operation, on some topics."""
         try:
             yield
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
@@ -318,7 +321,7 @@ class KafkaLog:
             )
             raise RecordRefused(msg) from error
         except KafkaError as error:
-            raise unavailable(self.place, error) from error
+            raise failure(self.place, self._settings, error, operation, topics) from error
 
     def _ends(self) -> dict[Partition, int]:
         with self._reading, self._failures():
@@ -359,7 +362,8 @@ class KafkaLog:
             msg = f"the log of {self.place} is closed"
             raise LogUnavailable(msg)
         if self._producer is None:
-            self._producer = KafkaProducer(
+            self._producer = connected(
+                KafkaProducer,
                 **self._settings.connection(self.place),
                 metrics_enabled=False,
                 acks="all",
@@ -376,7 +380,8 @@ class KafkaLog:
             msg = f"the log of {self.place} is closed"
             raise LogUnavailable(msg)
         if self._consumer is None:
-            self._consumer = KafkaConsumer(
+            self._consumer = connected(
+                KafkaConsumer,
                 **self._settings.connection(self.place),
                 metrics_enabled=False,
                 group_id=None,

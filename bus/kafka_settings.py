@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError
 
 from mlflow_ledger.schemas import SettingsError
+
+from .kafka_security import KafkaSecurity
 
 __all__ = ["KAFKA_SCHEME", "KafkaPlace", "KafkaSettings", "kafka_place"]
 
@@ -69,41 +71,16 @@ def kafka_place(uri: str) -> KafkaPlace:
     return KafkaPlace(servers, name)
 
 
-class KafkaSettings(BaseSettings):
+class KafkaSettings(KafkaSecurity):
     """What the environment (``MLFLOW_LEDGER_KAFKA_*``) and ``.env`` say of the connection."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="MLFLOW_LEDGER_KAFKA_", env_file=".env", extra="ignore", frozen=True
-    )
-
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """How the connection is secured."""
-
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    """How the user proves who they are, where the protocol is one of SASL."""
-
-    username: str | None = None
-    """The user, for SASL."""
-
-    password: SecretStr | None = None
-    """The user's password, for SASL."""
-
-    ssl_cafile: str | None = None
-    """Certificates of who may sign for the brokers (PEM); default: those of the system."""
-
-    ssl_certfile: str | None = None
-    """The client's own certificate (PEM), where brokers ask for one."""
-
-    ssl_keyfile: str | None = None
-    """The key of that certificate (PEM)."""
-
-    timeout_s: float = 30.0
+    timeout_s: float = Field(30.0, gt=0)
     """How long a request to the brokers may take before it has failed."""
 
-    partitions: int = 8
+    partitions: int = Field(8, gt=0)
     """How many partitions a new ledger's topics of runs, traces and artifacts get."""
 
-    replication: int | None = None
+    replication: int | None = Field(None, gt=0)
     """How many brokers hold a copy of a new ledger's topics; default: 3, or all there are."""
 
     @classmethod
@@ -116,26 +93,25 @@ class KafkaSettings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            problems = "; ".join(
-                f"MLFLOW_LEDGER_KAFKA_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}"
-                for e in error.errors()
-            )
+            problems = "; ".join(map(_problem, error.errors(include_input=False)))
             raise SettingsError(problems) from error
+        except OSError as error:
+            msg = f"cannot read .env in the current folder: {error.strerror}"
+            raise SettingsError(msg) from error
 
     def connection(self, place: KafkaPlace) -> dict[str, Any]:
-        """What every client of kafka-python is told."""
-        timeout_ms = int(self.timeout_s * 1000)
-        secret = self.password.get_secret_value() if self.password else None
-        return {
-            "bootstrap_servers": list(place.servers),
-            "client_id": "mlflow-ledger",
-            "request_timeout_ms": timeout_ms,
-            "bootstrap_timeout_ms": timeout_ms,
-            "security_protocol": self.security_protocol,
-            "sasl_mechanism": self.sasl_mechanism,
-            "sasl_plain_username": self.username,
-            "sasl_plain_password": secret,
-            "ssl_cafile": self.ssl_cafile,
-            "ssl_certfile": self.ssl_certfile,
-            "ssl_keyfile": self.ssl_keyfile,
-        }
+        """What every client of kafka-python is told.
+
+        Raises:
+            SettingsError: a file is not what its setting says.
+        """
+        from .kafka_python import arguments
+
+        return arguments(place.servers, self, self.timeout_s)
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """What is wrong with a setting, by the name of its variable; never its value."""
+    if not error["loc"]:
+        return str(error["msg"]).removeprefix("Value error, ")
+    return f"MLFLOW_LEDGER_KAFKA_{'_'.join(map(str, error['loc'])).upper()}: {error['msg']}"

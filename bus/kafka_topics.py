@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import (
+    AuthorizationError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+)
 
 from mlflow_ledger.schemas import LogForeign, LogMissing, LogUnavailable
 
+from .kafka_failures import denied, failure, unavailable
+from .kafka_probe import refusal
+from .kafka_python import connected
 from .kafka_settings import KafkaPlace, KafkaSettings
 from .log import TOPICS
 
 __all__ = ["FACTS", "Topics", "create_topics", "look_at_topics"]
 
 _COPIES = 3
+_LOOK_S = 0.05
+_SEE = "DESCRIBE_CONFIGS"
+_HIDDEN = TopicAuthorizationFailedError.errno
 FACTS = {
     "cleanup.policy": "delete",
     "retention.ms": "-1",
@@ -55,14 +67,14 @@ def create_topics(place: KafkaPlace, settings: KafkaSettings) -> Topics:
             }
             for topic in TOPICS
         }
-        there = {topic["name"] for topic in _described(admin, place) if _is_there(topic)}
+        there = {topic["name"] for topic in _described(admin, place, settings) if _is_there(topic)}
         missing = {name: how for name, how in wanted.items() if name not in there}
         if missing:
-            _create(admin, place, missing)
+            _create(admin, place, settings, missing)
             admin.wait_for_topics(list(missing), timeout_ms=int(settings.timeout_s * 1000))
-        return _look(admin, place)
+        return _look(admin, place, settings)
     except KafkaError as error:
-        raise unavailable(place, error) from error
+        raise failure(place, settings, error, "Describe") from error
     finally:
         admin.close()
 
@@ -77,31 +89,32 @@ def look_at_topics(place: KafkaPlace, settings: KafkaSettings) -> Topics:
     """
     admin = _admin(place, settings)
     try:
-        return _look(admin, place)
+        return _look(admin, place, settings)
     except KafkaError as error:
-        raise unavailable(place, error) from error
+        raise failure(place, settings, error, "Describe") from error
     finally:
         admin.close()
 
 
-def unavailable(place: KafkaPlace, error: Exception) -> LogUnavailable:
-    """The error to raise where the cluster does not do what it is asked."""
-    name = type(error).__name__
-    return LogUnavailable(f"Kafka at {','.join(place.servers)} did not answer ({name}: {error})")
-
-
 def _admin(place: KafkaPlace, settings: KafkaSettings) -> Any:
+    words = refusal(place, settings)
+    if words is not None:
+        raise LogUnavailable(words)
     try:
-        return KafkaAdminClient(**settings.connection(place))
+        return connected(KafkaAdminClient, **settings.connection(place))
     except KafkaError as error:
-        raise unavailable(place, error) from error
+        raise failure(place, settings, error, "Describe") from error
 
 
-def _create(admin: Any, place: KafkaPlace, missing: Mapping[str, Any]) -> None:
+def _create(
+    admin: Any, place: KafkaPlace, settings: KafkaSettings, missing: Mapping[str, Any]
+) -> None:
     try:
         admin.create_topics(missing)
     except TopicAlreadyExistsError:
         return  # another process was quicker
+    except AuthorizationError as error:
+        raise denied(place, settings, "Create", missing) from error
     except KafkaError as error:
         msg = (
             f"cannot create the topics {', '.join(sorted(missing))} at {','.join(place.servers)} "
@@ -111,8 +124,12 @@ def _create(admin: Any, place: KafkaPlace, missing: Mapping[str, Any]) -> None:
         raise LogUnavailable(msg) from error
 
 
-def _described(admin: Any, place: KafkaPlace) -> list[dict[str, Any]]:
+def _described(admin: Any, place: KafkaPlace, settings: KafkaSettings) -> list[dict[str, Any]]:
+    """What there is to be told of the topics; those that are not there come with an error."""
     described: list[dict[str, Any]] = admin.describe_topics([place.topic(t) for t in TOPICS])
+    hidden = [topic["name"] for topic in described if topic["error_code"] == _HIDDEN]
+    if hidden:
+        raise denied(place, settings, "Describe", hidden)
     return described
 
 
@@ -120,8 +137,8 @@ def _is_there(topic: Mapping[str, Any]) -> bool:
     return topic["error_code"] == 0 and bool(topic["partitions"])
 
 
-def _look(admin: Any, place: KafkaPlace) -> Topics:
-    described = {topic["name"]: topic for topic in _described(admin, place)}
+def _look(admin: Any, place: KafkaPlace, settings: KafkaSettings) -> Topics:
+    described = {topic["name"]: topic for topic in _described(admin, place, settings)}
     missing = [
         place.topic(topic)
         for topic in TOPICS
@@ -130,7 +147,7 @@ def _look(admin: Any, place: KafkaPlace) -> Topics:
     if missing:
         msg = f"there is no ledger {place}: the topics {', '.join(missing)} are missing"
         raise LogMissing(msg)
-    _check_settings(admin, place)
+    _check_settings(admin, place, settings, described)
     return Topics(
         cluster_id=str(admin.describe_cluster()["cluster_id"]),
         partitions={topic: len(described[place.topic(topic)]["partitions"]) for topic in TOPICS},
@@ -138,11 +155,33 @@ def _look(admin: Any, place: KafkaPlace) -> Topics:
     )
 
 
-def _check_settings(admin: Any, place: KafkaPlace) -> None:
-    """Refuse topics that drop, compact or date events otherwise than a ledger needs."""
+def _check_settings(
+    admin: Any,
+    place: KafkaPlace,
+    settings: KafkaSettings,
+    described: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Refuse topics that drop, compact or date events otherwise than a ledger needs.
+
+    Whoever may not see how a topic is set is refused too: its events may be gone tomorrow.
+    """
     names = [place.topic(topic) for topic in TOPICS]
+    # What a broker does not tell at all (an empty list) it does not deny.
+    rights = {name: described[name].get("authorized_operations") or [_SEE] for name in names}
+    hidden = [name for name in names if _SEE not in rights[name]]
+    if hidden:
+        raise denied(place, settings, "DescribeConfigs", hidden)
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-    found = admin.describe_configs(resources, config_filter="all")["topic"]
+    deadline = time.monotonic() + settings.timeout_s
+    while True:
+        found = admin.describe_configs(resources, config_filter="all")["topic"]
+        untold = [name for name in names if not found.get(name)]
+        if not untold:
+            break
+        if time.monotonic() > deadline:
+            why = TimeoutError(f"it tells nothing of how {', '.join(untold)} are set")
+            raise unavailable(place, why)
+        time.sleep(_LOOK_S)  # a broker takes a moment to know a topic that was just made
     wrong = [
         f"{name} has {key}={found[name][key]['value']} instead of {value}"
         for name in names

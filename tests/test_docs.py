@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_ledger.bus import Settings
+from mlflow_ledger.bus import KafkaSettings, Settings
 from mlflow_ledger.consumers import open_ledger
 from mlflow_ledger.query.cli.program import program
 from mlflow_ledger.query.sql import VIEWS, run_sql
@@ -32,6 +32,15 @@ def test_every_setting_is_documented_with_its_default(field: str) -> None:
     row = next(row for row in rows if f"`MLFLOW_LEDGER_{field.upper()}`" in row)
     default = Settings.model_fields[field].default
     assert default is None or f"`{default}`" in row
+
+
+@pytest.mark.parametrize("field", sorted(KafkaSettings.model_fields))
+def test_every_setting_of_kafka_is_documented_with_its_default(field: str) -> None:
+    rows = [row for row in text("docs/kafka.md").splitlines() if row.startswith("|")]
+    row = next(row for row in rows if f"`MLFLOW_LEDGER_KAFKA_{field.upper()}`" in row)
+    default = KafkaSettings.model_fields[field].default
+    said = str(default).lower() if isinstance(default, bool) else default
+    assert default is None or f"`{said}`" in row
 
 
 @pytest.mark.parametrize("name", sorted(event_types()))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import logging
+import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -24,6 +28,7 @@ from mlflow_ledger.bus import (
     murmur2,
     record_of_message,
 )
+from mlflow_ledger.bus.kafka_topics import Topics
 from mlflow_ledger.schemas import (
     DecodeError,
     LedgerCreated,
@@ -100,7 +105,10 @@ def test_a_secret_does_not_belong_into_a_uri() -> None:
     with pytest.raises(SettingsError, match="MLFLOW_LEDGER_KAFKA_PASSWORD") as raised:
         kafka_place("ledger+kafka://me:hunter2@host:9092/team")
     assert "hunter2" not in str(raised.value)
-    assert "hunter2" not in repr(KafkaSettings(password="hunter2"))
+    settings = KafkaSettings(
+        security_protocol="SASL_SSL", sasl_mechanism="PLAIN", username="me", password="hunter2"
+    )
+    assert "hunter2" not in repr(settings)
 
 
 def test_settings_that_make_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,6 +294,25 @@ def test_a_cluster_that_does_not_answer() -> None:
     log = KafkaLog(nowhere, KafkaSettings(timeout_s=0.5), LEDGER_ID)
     with pytest.raises(LogUnavailable, match=r"Kafka at 127\.0\.0\.1:1 did not answer"):
         log.append(many(1))
+    log.close()
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_attempts_that_fail_leave_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "kafka")  # records that pytest keeps would hold sockets
+    nowhere = kafka_place("ledger+kafka://127.0.0.1:1/team")
+    log = KafkaLog(nowhere, KafkaSettings(timeout_s=0.1), LEDGER_ID)
+    log._topics = Topics("c", {"runs": 1}, {"runs": "t"})  # as if the cluster went away later
+    threads, files = threading.active_count(), open_files()
+    for attempt in (log.create, lambda: log.append(many(1)), log.end) * 2:
+        with pytest.raises(LogUnavailable, match="did not answer"):
+            attempt()
+    gc.collect()
+    assert threading.active_count() <= threads
+    assert open_files() <= files
     log.close()
 
 

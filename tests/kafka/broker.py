@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-__all__ = ["Cluster", "missing"]
+__all__ = ["Cluster", "free_port", "missing"]
 
 _VERSION = "4.3.1"
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -63,12 +63,23 @@ class Cluster:
     """Some brokers in one folder, each a controller as well; use it in ``with``."""
 
     def __init__(
-        self, folder: Path, brokers: int = 1, settings: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        brokers: int = 1,
+        settings: Mapping[str, str] | None = None,
+        listeners: Mapping[str, tuple[int, str]] | None = None,
+        flags: tuple[str, ...] = (),
     ) -> None:
-        """Make ready; ``settings`` are added to each broker's properties."""
+        """Make ready; ``settings`` are added to each broker's properties.
+
+        ``listeners`` are further ones of a single broker: name, port and protocol; ``flags`` are
+        for Java.
+        """
         self.folder = folder
         self._settings = dict(settings or {})
-        self._ports = [(_free_port(), _free_port()) for _ in range(brokers)]
+        self._listeners = dict(listeners or {})
+        self._flags = flags
+        self._ports = [(free_port(), free_port()) for _ in range(brokers)]
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * brokers
         self._jars = _jars()
 
@@ -141,13 +152,16 @@ class Cluster:
     def _java(self, number: int, *arguments: str) -> subprocess.Popen[bytes]:
         with (self._folder(number) / "log").open("ab") as log:
             return subprocess.Popen(
-                ["java", *_JAVA_FLAGS, "-cp", f"{self._jars}/*", *arguments],
+                ["java", *_JAVA_FLAGS, *self._flags, "-cp", f"{self._jars}/*", *arguments],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
 
     def _properties(self, number: int) -> str:
         client, controller = self._ports[number]
         copies = min(len(self._ports), 3)
+        listeners = {"CLIENT": (client, "PLAINTEXT"), **self._listeners}
+        addresses = [f"{name}://127.0.0.1:{port}" for name, (port, _) in listeners.items()]
+        protocols = [f"{name}:{protocol}" for name, (_, protocol) in listeners.items()]
         return _lines(
             {
                 "process.roles": "broker,controller",
@@ -155,9 +169,9 @@ class Cluster:
                 "controller.quorum.voters": ",".join(
                     f"{n}@127.0.0.1:{port}" for n, (_, port) in enumerate(self._ports)
                 ),
-                "listeners": f"CLIENT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}",
-                "advertised.listeners": f"CLIENT://127.0.0.1:{client}",
-                "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+                "listeners": ",".join([*addresses, f"CONTROLLER://127.0.0.1:{controller}"]),
+                "advertised.listeners": ",".join(addresses),
+                "listener.security.protocol.map": ",".join([*protocols, "CONTROLLER:PLAINTEXT"]),
                 "controller.listener.names": "CONTROLLER",
                 "inter.broker.listener.name": "CLIENT",
                 "log.dirs": str(self._folder(number) / "data"),
@@ -177,7 +191,7 @@ def _lines(properties: Mapping[str, str]) -> str:
     return "".join(f"{key}={value}\n" for key, value in properties.items())
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

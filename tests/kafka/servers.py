@@ -16,7 +16,7 @@ from mlflow_ledger.bus import TOPICS, KafkaPlace
 
 from .broker import Cluster, missing
 
-__all__ = ["check_possible", "drop", "servers", "stop"]
+__all__ = ["drop", "need_brokers", "running", "servers", "stop"]
 
 _VARIABLE = "MLFLOW_LEDGER_TEST_KAFKA"
 _running: list[Cluster] = []
@@ -31,29 +31,28 @@ def servers() -> str:
     given = os.environ.get(_VARIABLE)
     if given:
         return given
-    check_possible()
-    cluster = Cluster(Path(tempfile.mkdtemp(prefix="kafka-")))
+    need_brokers(f"; or name a broker in {_VARIABLE}=host:port")
+    return running(Cluster(Path(tempfile.mkdtemp(prefix="kafka-")))).servers
+
+
+def need_brokers(or_else: str = "") -> None:
+    """Fail the test in CI, and skip it elsewhere, where no broker can be started."""
+    why = missing()
+    if why is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{why}{or_else}")
+        pytest.skip(f"{why}{or_else}")
+
+
+def running(cluster: Cluster) -> Cluster:
+    """Start a cluster that lasts as long as this process of the tests; its folder goes then."""
     _running.append(cluster)
     cluster.__enter__()
-    return cluster.servers
-
-
-def check_possible() -> None:
-    """Do nothing where brokers of the test's own can be started.
-
-    Where they cannot, the test fails in CI and is skipped elsewhere.
-    """
-    why = missing()
-    if why is None:
-        return
-    why = f"{why}; or name a broker in {_VARIABLE}=host:port"
-    if os.environ.get("CI") == "true":
-        pytest.fail(why)
-    pytest.skip(why)
+    return cluster
 
 
 def stop() -> None:
-    """End the broker, if there is one."""
+    """End what is running."""
     while _running:
         cluster = _running.pop()
         cluster.__exit__()
