@@ -180,6 +180,12 @@ class Webhooks(LedgerStore):
         key = MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY.get()
         if key:
             return Fernet(key)
+        if self._ledger.shared:
+            msg = (
+                "several hosts share this ledger, and with it the secrets of webhooks; set "
+                f"{MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY.name} to the same key on all of them"
+            )
+            raise SettingsError(msg)
         path = self._ledger.folder / "webhooks.key"
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
