@@ -26,6 +26,9 @@ FAILPOINTS = (
     "snapshot.named",
     "collect.condemned",
     "collect.removed",
+    "carry.written",
+    "carry.sent",
+    "deliver.written",
 )
 """All steps, in the order in which a process passes them."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import ByteSize, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mlflow_ledger.schemas import SettingsError
@@ -49,8 +49,14 @@ class Settings(BaseSettings):
     delivery: Literal["spool", "ack"] | None = None
     """``spool`` keeps events on this host until Kafka has them, ``ack`` waits for the brokers."""
 
-    read_wait_s: Annotated[float, Field(gt=0)] = 2.0
+    read_wait_s: Annotated[float, Field(ge=0)] = 2.0
     """How long a read may wait for what was just logged, before it answers from what is here."""
+
+    blobs: str | None = None
+    """The URL of the blob store, where that is not a folder of the ledger's own."""
+
+    bus_bytes: ByteSize = ByteSize(64 * 1024 * 1024)
+    """Up to which size files travel over the bus, where a ledger has one."""
 
     @classmethod
     def read(cls, **options: str) -> Settings:

@@ -3,9 +3,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .blob_place import check_shared
 from .blobs import Blobs, digest_of
+from .carried import Backlog, Carried, carried
+from .carrier import Carrier
+from .chunks import CHUNK_BYTES
 from .collection import Collection, collect, plan_collection
 from .committer import Decide
+from .delivery import Delivered, Delivery
 from .digest import STATE_TABLES, rows_digest, state_digest
 from .fold import FOLD_VERSION, Fold, Verdict
 from .known import ExperimentFacts, Foreseen, Known, ModelFacts
@@ -19,13 +24,19 @@ if TYPE_CHECKING:
     from .snapshots import Snapshot, Snapshots
 
 __all__ = [
+    "CHUNK_BYTES",
     "FOLD_VERSION",
     "STATE_TABLES",
     "Analytics",
     "AnalyticsDamaged",
+    "Backlog",
     "Blobs",
+    "Carried",
+    "Carrier",
     "Collection",
     "Decide",
+    "Delivered",
+    "Delivery",
     "ExperimentFacts",
     "Fold",
     "Foreseen",
@@ -39,6 +50,8 @@ __all__ = [
     "StateFiles",
     "Verdict",
     "View",
+    "carried",
+    "check_shared",
     "check_uri",
     "collect",
     "connect",

@@ -80,14 +80,19 @@ def _remove(ledger: Ledger, digest: str) -> bool:
     def decide(db: sqlite3.Connection) -> list[Event]:
         if digest not in _condemned(db) or digest in _named(db, digest):
             raise Refused(Reason.STATE, f"Blob {digest} is no longer condemned")
-        ledger.blobs.delete(digest)
-        reach("collect.removed")
+        if not ledger.shared:
+            ledger.blobs.delete(digest)
+            reach("collect.removed")
         return [BlobCollected(digest=digest)]
 
     try:
-        return bool(ledger.write(decide))
+        done = bool(ledger.write(decide))
     except Refused:
         return False
+    # Among several hosts no lock holds off a manifest: whether one came first, the log decides.
+    if done and ledger.shared:
+        ledger.blobs.delete(digest)
+    return done
 
 
 def _named(db: sqlite3.Connection, digest: str | None = None) -> set[str]:

@@ -42,6 +42,9 @@ STATE_TABLES: dict[str, str] = {
     "webhooks": "SELECT * FROM webhooks",
     "artifacts": "SELECT * FROM artifacts",
     "blobs": "SELECT * FROM blobs",
+    "carried_blobs": "SELECT digest, size_bytes, chunk_count, complete_ms FROM carried_blobs",
+    "blob_chunks": "SELECT * FROM blob_chunks",
+    "stored_blobs": "SELECT * FROM stored_blobs",
     "rejections": "SELECT * FROM rejections",
     "identities": "SELECT source, id, digest FROM identities JOIN sources USING (source_no)",
 }

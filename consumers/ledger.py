@@ -25,7 +25,9 @@ from mlflow_ledger.bus import (
 )
 from mlflow_ledger.schemas import Envelope, Event, LogMissing
 
+from .blob_place import place_of
 from .blobs import Blobs
+from .carrier import Carrier
 from .committer import Committer, Decide
 from .keyed_state import KeyedState, Progress, check_stands, next_offset
 from .known import Foreseen, Known
@@ -61,7 +63,9 @@ class Ledger:
         self._place = Place(folder, self.settings)
         self.log = self._make_log(folder / "log.sqlite")
         self.files = StateFiles(folder)
-        self.blobs = Blobs(folder / "blobs")
+        self.blobs = Blobs(place_of(self.settings.blobs, folder / "blobs"))
+        self.shared = False  # among several hosts, which then have a bus
+        self.carrier = Carrier(self)
         self.artifact_root: str | None = None
         actor = Actor(self.settings.actor, "claimed") if self.settings.actor else None
         self._writer = Writer(actor)

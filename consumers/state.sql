@@ -316,3 +316,29 @@ CREATE TABLE blobs (
     condemned_ms INTEGER NOT NULL,
     collected_ms INTEGER
 ) WITHOUT ROWID;
+
+-- Blobs that travel over the bus: what all chunks of one say alike, and since when all are there.
+-- Between first_no and last_no, places in this host's log, its chunks stand.
+CREATE TABLE carried_blobs (
+    digest      TEXT PRIMARY KEY,
+    size_bytes  INTEGER NOT NULL,
+    chunk_count INTEGER NOT NULL,
+    complete_ms INTEGER,
+    first_no    INTEGER NOT NULL,
+    last_no     INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Which chunks are there of blobs that are not complete.
+CREATE TABLE blob_chunks (
+    digest      TEXT NOT NULL,
+    chunk_index INTEGER NOT NULL,
+    PRIMARY KEY (digest, chunk_index)
+) WITHOUT ROWID;
+
+-- Which blob stores hold blobs that came over the bus, by what consumers have said.
+CREATE TABLE stored_blobs (
+    digest    TEXT NOT NULL,
+    store     TEXT NOT NULL,
+    stored_ms INTEGER NOT NULL,
+    PRIMARY KEY (digest, store)
+) WITHOUT ROWID;

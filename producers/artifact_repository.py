@@ -102,7 +102,7 @@ class LedgerArtifacts(ArtifactRepository):
                 f"No such artifact: '{remote_file_path}' in {self.artifact_uri}",
                 RESOURCE_DOES_NOT_EXIST,
             )
-        self._ledger.blobs.download(row.digest, Path(local_path))
+        self._ledger.carrier.download(row.digest, Path(local_path))
 
     def _log(self, files: Iterable[tuple[Path, str]]) -> None:
         logged = [(local, self._logged(local, path)) for local, path in files]
@@ -111,7 +111,7 @@ class LedgerArtifacts(ArtifactRepository):
             self._ledger.write(lambda db, part=part: self._named(db, part))  # type: ignore[misc]  # mypy: lambda default
 
     def _logged(self, local: Path, path: str) -> ArtifactLogged:
-        digest, size_bytes = self._ledger.blobs.put_file(local)
+        digest, size_bytes = self._ledger.carrier.put_file(local)
         at = self._at(path)
         return ArtifactLogged(
             digest=digest,
@@ -127,7 +127,7 @@ class LedgerArtifacts(ArtifactRepository):
         """The events, once it is certain that no collector has just removed one of the blobs."""
         for local, event in logged:
             if db.execute("SELECT 1 FROM blobs WHERE digest = ?", (event.digest,)).fetchone():
-                self._ledger.blobs.put_file(local)
+                self._ledger.carrier.put_again(db, event.digest, local)
         return [event for _, event in logged]
 
     def _at(self, path: str | None) -> str:

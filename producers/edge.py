@@ -139,14 +139,14 @@ class LedgerStore:
         data = text.encode("utf-8")
         if len(data) <= _CLAIM_BYTES:
             return text
-        digest, size_bytes = self._ledger.blobs.put(data)
+        digest, size_bytes = self._ledger.carrier.put(data)
         return ClaimCheck(digest=digest, size_bytes=size_bytes)
 
     def _arrived(self, text: str | bytes | None) -> str | None:
         """A text from the state; a claim check is redeemed."""
         if isinstance(text, bytes):
             claim = ClaimCheck.model_validate_json(text)
-            return self._ledger.blobs.get(claim.digest).decode("utf-8")
+            return self._ledger.carrier.get(claim.digest).decode("utf-8")
         return text
 
 

@@ -27,6 +27,7 @@ _KEYS = {
     "model_version_tags": 3,
     "webhooks": 1,
     "blobs": 1,
+    "carried_blobs": 1,
     "rejections": 3,
 }
 """How many columns of a table's rows are its key, where it is not two."""

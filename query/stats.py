@@ -48,9 +48,13 @@ class EventSize:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The folder by parts, the log by event types, the state by entities."""
+    """The folder by parts, the log by event types, the state by entities.
+
+    ``blob_store`` is where blobs are kept, which may be elsewhere.
+    """
 
     folder: str
+    blob_store: str
     ledger_id: str
     position: str
     events: int
@@ -78,6 +82,7 @@ def stats(ledger: Ledger) -> Stats:
     ledger.close()  # what SQLite keeps beside an open file, and what a crash has left, goes with it
     return Stats(
         folder=str(ledger.folder),
+        blob_store=str(ledger.blobs),
         ledger_id=ledger.ledger_id,
         position=position,
         events=sum(size.count for size in types),

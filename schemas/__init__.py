@@ -1,11 +1,21 @@
 """What is said: events, their envelope, and how both become bytes."""
 
-from .artifacts import ArtifactDeleted, ArtifactEvent, ArtifactLogged, BlobCollected, BlobCondemned
+from .artifacts import (
+    ArtifactDeleted,
+    ArtifactEvent,
+    ArtifactLogged,
+    BlobChunkLogged,
+    BlobChunkLoggedContent,
+    BlobCollected,
+    BlobCondemned,
+    BlobStored,
+)
 from .avro import AvroSchema, avro_schema, content_schema, fingerprint, head_schema
 from .codec import Encoded, decode, encode, released_schemas, takes_content, wire_value
 from .envelope import ActorKind, Envelope, Record, format_time, parse_time
 from .errors import (
     ArtifactError,
+    BlobMissing,
     DecodeError,
     IdentityConflict,
     LedgerError,
@@ -106,8 +116,12 @@ __all__ = [
     "ArtifactEvent",
     "ArtifactLogged",
     "AvroSchema",
+    "BlobChunkLogged",
+    "BlobChunkLoggedContent",
     "BlobCollected",
     "BlobCondemned",
+    "BlobMissing",
+    "BlobStored",
     "ClaimCheck",
     "CommandRejected",
     "CommandRejectedContent",

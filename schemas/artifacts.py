@@ -1,4 +1,4 @@
-"""Events about artifacts: the manifest, and the collection of blobs that nothing names.
+"""Events about artifacts: the manifest, blobs on their way, and those that nothing names.
 
 All are keyed by digest, so that condemning a blob and rescuing it are decided in one order.
 """
@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .event import Event
+from .event import Content, Event
 
 __all__ = [
     "ArtifactDeleted",
     "ArtifactEvent",
     "ArtifactLogged",
+    "BlobChunkLogged",
+    "BlobChunkLoggedContent",
     "BlobCollected",
     "BlobCondemned",
+    "BlobStored",
 ]
 
 
@@ -78,3 +81,30 @@ class BlobCollected(ArtifactEvent):
     """A condemned blob was removed from the blob store."""
 
     topic_name: ClassVar[str] = "artifacts"
+
+
+class BlobChunkLoggedContent(Content):
+    """The bytes of a chunk."""
+
+    data: bytes
+
+
+class BlobChunkLogged(ArtifactEvent):
+    """A chunk of a blob travels over the bus, for whoever reads the log.
+
+    Of ``count`` chunks it is the one at ``index``. Chunk ``i`` of a blob of ``size_bytes`` holds
+    its bytes from ``i * size_bytes // count`` to ``(i + 1) * size_bytes // count``.
+    """
+
+    topic_name: ClassVar[str] = "artifacts"
+    index: int
+    count: int
+    size_bytes: int
+    content: BlobChunkLoggedContent | None = None
+
+
+class BlobStored(ArtifactEvent):
+    """A blob that came in chunks was written to a blob store, named ``store``."""
+
+    topic_name: ClassVar[str] = "artifacts"
+    store: str

@@ -11,6 +11,7 @@ LedgerError
 │   ├── LogForeign       it is another ledger's, or of a newer version
 │   └── IdentityConflict one identity, two digests
 └── ArtifactError        a blob is missing or is not what its digest says
+    └── BlobMissing      it is not in the blob store
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from enum import StrEnum
 
 __all__ = [
     "ArtifactError",
+    "BlobMissing",
     "DecodeError",
     "IdentityConflict",
     "LedgerError",
@@ -96,3 +98,7 @@ class IdentityConflict(LogError):
 
 class ArtifactError(LedgerError):
     """A blob is missing, or is not what its digest says."""
+
+
+class BlobMissing(ArtifactError):
+    """A blob is not in the blob store."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .integration.browser import CHROMIUM, MISSING
-from .kafka.servers import stop
+from .kafka import servers as kafka
+from .objects import servers as objects
 
 
 def pytest_report_header() -> str | None:
@@ -13,4 +14,5 @@ def pytest_report_header() -> str | None:
 
 def pytest_sessionfinish() -> None:
     """End what the tests have started."""
-    stop()
+    kafka.stop()
+    objects.stop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from .arguments import as_json, ledger_at, uri
@@ -28,6 +30,8 @@ def stats(uri: str, as_json: bool) -> None:
         return
     click.echo(f"{found.folder}: {human_bytes(found.size_bytes)}, ledger {found.ledger_id}")
     click.echo(f"{found.events} events, {found.first} to {found.last}")
+    if found.blob_store != str(Path(found.folder) / "blobs"):
+        click.echo(f"blobs are kept in {found.blob_store}, which is not counted")
     click.echo()
     print_table(
         ("part", "files", "bytes", "size", "can be folded again"),

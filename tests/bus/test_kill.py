@@ -16,7 +16,8 @@ from tests.consumers.folding import State
 
 from .programs import created, finished, say, sources, start, tagged, write_marks
 
-STEPS = [step for step in FAILPOINTS if not step.startswith(("snapshot.", "collect."))]
+_ELSEWHERE = ("snapshot.", "collect.", "carry.", "deliver.")
+STEPS = [step for step in FAILPOINTS if not step.startswith(_ELSEWHERE)]
 """The steps of append, fold, catch-up and rebuild; tests/hardness kills at the others."""
 
 

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import filecmp
+import random
+import uuid
 from pathlib import Path
 
+import obstore
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlflow_ledger.consumers import Blobs, digest_of
 from mlflow_ledger.schemas import ArtifactError
+from tests.objects.servers import KINDS, objects
 
 ABC = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-@pytest.fixture
-def blobs(tmp_path: Path) -> Blobs:
-    return Blobs(tmp_path / "blobs")
+def key(digest: str) -> str:
+    name = digest.removeprefix("sha256:")
+    return f"sha256/{name[:2]}/{name}"
+
+
+@pytest.fixture(params=["folder", *KINDS])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Blobs:
+    """An empty store of each kind."""
+    if request.param == "folder":
+        return Blobs(tmp_path / "blobs")
+    found = objects(request.param)
+    for name, value in found.environment.items():
+        monkeypatch.setenv(name, value)
+    return Blobs(f"{found.url}/{uuid.uuid4()}/and more")
 
 
 def test_nothing_is_made_before_it_is_needed(tmp_path: Path) -> None:
@@ -24,7 +40,9 @@ def test_nothing_is_made_before_it_is_needed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20
+)
 @given(data=st.binary())
 def test_bytes_come_back_by_their_digest(blobs: Blobs, data: bytes) -> None:
     digest, size_bytes = blobs.put(data)
@@ -33,12 +51,31 @@ def test_bytes_come_back_by_their_digest(blobs: Blobs, data: bytes) -> None:
     assert blobs.size_bytes(digest) == len(data)
 
 
-def test_a_blob_stands_where_its_digest_says(blobs: Blobs, tmp_path: Path) -> None:
+def test_a_blob_stands_where_its_digest_says(blobs: Blobs) -> None:
     assert blobs.put(b"abc") == (ABC, 3)
-    hexes = ABC.removeprefix("sha256:")
-    assert (tmp_path / "blobs" / "sha256" / "ba" / hexes).read_bytes() == b"abc"
+    assert bytes(obstore.get(blobs._store, key(ABC)).bytes()) == b"abc"
     assert blobs.put(b"abc") == (ABC, 3)
     assert list(blobs.all()) == [(ABC, 3)]
+
+
+def test_a_blob_is_written_once(blobs: Blobs) -> None:
+    """Whoever comes second changes nothing, not even what is wrong."""
+    blobs.put(b"something else")
+    obstore.put(blobs._store, key(ABC), b"abd")
+    assert blobs.put(b"abc") == (ABC, 3)
+    with pytest.raises(ArtifactError, match="holds other bytes"):
+        blobs.get(ABC)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 5_120_000, 20_000_000])
+def test_files_of_any_size_come_back(blobs: Blobs, tmp_path: Path, size_bytes: int) -> None:
+    (tmp_path / "file").write_bytes(random.Random(size_bytes).randbytes(size_bytes))
+    digest, kept_bytes = blobs.put_file(tmp_path / "file")
+    assert blobs.put_file(tmp_path / "file") == (digest, size_bytes)
+    assert blobs.size_bytes(digest) == kept_bytes == size_bytes
+    blobs.download(digest, tmp_path / "there" / "copy")
+    assert filecmp.cmp(tmp_path / "file", tmp_path / "there" / "copy", shallow=False)
+    assert list(blobs.all()) == [(digest, size_bytes)]
 
 
 def test_large_files_go_through_in_pieces(blobs: Blobs, tmp_path: Path) -> None:
@@ -56,8 +93,7 @@ def test_a_blob_that_holds_other_bytes_is_told_and_leaves_no_file(
     blobs: Blobs, tmp_path: Path
 ) -> None:
     digest, _ = blobs.put(b"x" * 3_000_000)
-    (path,) = (p for p in (tmp_path / "blobs").rglob("*") if p.is_file())
-    path.write_bytes(b"x" * 2_999_999 + b"y")
+    obstore.put(blobs._store, key(digest), b"x" * 2_999_999 + b"y")
     with pytest.raises(ArtifactError, match="holds other bytes"):
         blobs.get(digest)
     with pytest.raises(ArtifactError, match="holds other bytes"):
@@ -70,7 +106,9 @@ def test_a_blob_that_is_not_there_is_told(blobs: Blobs) -> None:
         blobs.get(ABC)
     assert blobs.size_bytes(ABC) is None
     blobs.delete(ABC)
+    assert list(blobs.all()) == []
     blobs.put(b"abc")
+    blobs.delete(ABC)
     blobs.delete(ABC)
     assert list(blobs.all()) == []
 

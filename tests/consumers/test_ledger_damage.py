@@ -16,7 +16,7 @@ import pytest
 
 import mlflow_ledger.consumers.committer as committer_module
 from mlflow_ledger.bus import SqliteLog
-from mlflow_ledger.consumers import Ledger, state_digest
+from mlflow_ledger.consumers import FOLD_VERSION, Ledger, state_digest
 from mlflow_ledger.schemas import (
     LogDamaged,
     LogError,
@@ -46,7 +46,7 @@ def count(ledger: Ledger) -> int:
 
 
 def state_path(folder: Path) -> Path:
-    return folder / (folder / "CURRENT-1").read_text("utf-8").strip()
+    return folder / (folder / f"CURRENT-{FOLD_VERSION}").read_text("utf-8").strip()
 
 
 def garble(path: Path, start: int = 0, length: int = 10**9) -> None:
@@ -75,10 +75,10 @@ STATE_DAMAGE: dict[str, Damage] = {
     "no database": lambda folder: state_path(folder).write_text("hello", "utf-8"),
     "another version": lambda folder: execute(state_path(folder), "PRAGMA user_version = 7"),
     "a table gone": lambda folder: execute(state_path(folder), "DROP TABLE runs"),
-    "pointer missing": lambda folder: (folder / "CURRENT-1").unlink(),
-    "pointer empty": lambda folder: (folder / "CURRENT-1").write_bytes(b""),
-    "pointer elsewhere": lambda folder: (folder / "CURRENT-1").write_text("x\n"),
-    "pointer unreadable": lambda folder: (folder / "CURRENT-1").write_bytes(b"\xff\0"),
+    "pointer missing": lambda folder: (folder / f"CURRENT-{FOLD_VERSION}").unlink(),
+    "pointer empty": lambda folder: (folder / f"CURRENT-{FOLD_VERSION}").write_bytes(b""),
+    "pointer elsewhere": lambda folder: (folder / f"CURRENT-{FOLD_VERSION}").write_text("x\n"),
+    "pointer unreadable": lambda folder: (folder / f"CURRENT-{FOLD_VERSION}").write_bytes(b"\xff"),
     "behind": lambda folder: execute(
         state_path(folder),
         "DELETE FROM runs; DELETE FROM identities; DELETE FROM progress; DELETE FROM meta; "
@@ -118,7 +118,7 @@ def test_a_state_that_is_damaged_under_a_living_ledger_is_folded_again(ledger: L
     state_path(ledger.folder).unlink()
     say(ledger, created("new"))
     check_whole(ledger, 201)
-    (ledger.folder / "CURRENT-1").unlink()
+    (ledger.folder / f"CURRENT-{FOLD_VERSION}").unlink()
     check_whole(ledger, 201)
     say(ledger, created("newer"))
     check_whole(ledger, 202)

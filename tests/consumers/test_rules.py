@@ -11,8 +11,10 @@ from mlflow_ledger.consumers.rules import rules_of
 from mlflow_ledger.schemas import (
     ArtifactDeleted,
     ArtifactLogged,
+    BlobChunkLogged,
     BlobCollected,
     BlobCondemned,
+    BlobStored,
     CommandRejected,
     CommandRejectedContent,
     DatasetInput,
@@ -84,6 +86,7 @@ VERSION = ModelVersionCreated(model_uid="u1", name="wine", version_uid="v1")
 LOGGED = LoggedModelCreated(model_id="m", experiment_id="1", artifact_location="x")
 HOOK = WebhookCreated(webhook_id="w", status="ACTIVE", actions=[])
 BLOB = "sha256:" + "1" * 64
+CHUNK = BlobChunkLogged(digest=BLOB, index=0, count=2, size_bytes=9)
 FILE = ArtifactLogged(digest=BLOB, path="p", size_bytes=1, owner="runs:/r", written_ns=1)
 
 
@@ -279,6 +282,10 @@ CASES = [
     Case((), ArtifactDeleted(digest=BLOB, path="p", owner="o", written_ns=1), Reason.MISSING, "p"),
     Case((FILE,), BlobCondemned(digest=BLOB), Reason.STATE, "named by a manifest"),
     Case((), BlobCollected(digest=BLOB), Reason.STATE, "not condemned"),
+    Case((), CHUNK.model_copy(update={"index": 2}), Reason.INVALID, "no chunk 2 of 2"),
+    Case((), CHUNK.model_copy(update={"size_bytes": 1}), Reason.INVALID, "of 1 bytes"),
+    Case((CHUNK,), CHUNK.model_copy(update={"size_bytes": 8}), Reason.STATE, "has 9 bytes"),
+    Case((CHUNK,), CHUNK.model_copy(update={"count": 3}), Reason.STATE, "comes in 2 chunks"),
     Case(  # a manifest in between rescues
         (BlobCondemned(digest=BLOB), FILE), BlobCollected(digest=BLOB), Reason.STATE, "condemned"
     ),
@@ -316,9 +323,9 @@ def test_a_refusal_has_its_reason_and_changes_nothing(bench: Bench, case: Case) 
 
 
 def test_every_type_that_can_be_refused_is() -> None:
-    """A manifest and a refused command are facts by themselves: nothing refuses them."""
+    """A manifest, a stored blob, a refused command are facts by themselves: nothing refuses them."""
     refused: set[type[Event]] = {type(case.refused) for case in CASES}
-    refused |= {ArtifactLogged, CommandRejected}
+    refused |= {ArtifactLogged, BlobStored, CommandRejected}
     assert refused == set(event_types().values())
 
 

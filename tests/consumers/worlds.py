@@ -342,6 +342,19 @@ class World:
             written_ns=self._later_ns(),
         )
 
+    def say_blob_chunk_logged(self) -> Event:
+        count = self._random.choice((1, 2, 2, 3, 3, 3))
+        return say.BlobChunkLogged(
+            digest=self._digest(),
+            index=self._random.randrange(-1, 4),
+            count=count,
+            size_bytes=self._random.choice((count, 3)),
+            content=say.BlobChunkLoggedContent(data=b"chunk"),
+        )
+
+    def say_blob_stored(self) -> Event:
+        return say.BlobStored(digest=self._digest(), store=self._pick("s3://bucket", 2))
+
     def say_blob_condemned(self) -> Event:
         return say.BlobCondemned(digest=self._digest())
 

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from mlflow_ledger.bus import FAILPOINTS
-from mlflow_ledger.consumers import Analytics, Ledger, collect, plan_collection, state_digest
+from mlflow_ledger.consumers import (
+    FOLD_VERSION,
+    Analytics,
+    Ledger,
+    collect,
+    plan_collection,
+    state_digest,
+)
 from mlflow_ledger.schemas import ArtifactDeleted, ArtifactLogged
 from tests.bus.programs import created, say, start, tagged
 from tests.bus.test_kill import replayed
@@ -185,8 +192,8 @@ def test_a_snapshot_of_a_lost_history_is_not_taken(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "older" / "log.sqlite", ledger.log.path)
     again = Ledger(ledger.folder)
     say(again, tagged("r", "new"), tagged("r", "newer"))
-    assert [path.name for path in again.files.all()] == ["state-1-1.sqlite"]
-    assert list((ledger.folder / "snapshots").glob("state-1-1-*"))
+    assert [path.name for path in again.files.all()] == [f"state-{FOLD_VERSION}-1.sqlite"]
+    assert list((ledger.folder / "snapshots").glob(f"state-{FOLD_VERSION}-1-*"))
     analytics = Analytics(again)
     ours, states = analytics.digest()
     assert ours == states

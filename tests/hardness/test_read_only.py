@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_ledger.consumers import Analytics, Ledger
+from mlflow_ledger.consumers import FOLD_VERSION, Analytics, Ledger
 from mlflow_ledger.schemas import ModelVersionCreated, RegisteredModelCreated
 from tests.bus.programs import created, say, tagged
 
@@ -136,7 +136,9 @@ def test_a_writer_that_was_killed_left_files_beside(folder: Path, open_path: Pat
 
 STATES = {
     "missing": lambda folder: [p.unlink() for p in folder.glob("state-*")],
-    "of another version": lambda folder: (folder / "CURRENT-1").rename(folder / "CURRENT-99"),
+    "of another version": lambda folder: (folder / f"CURRENT-{FOLD_VERSION}").rename(
+        folder / "CURRENT-99"
+    ),
     "garbled": lambda folder: [p.write_bytes(os.urandom(50_000)) for p in folder.glob("state-*")],
 }
 
@@ -158,7 +160,7 @@ def test_a_state_that_cannot_be_used_is_folded_apart(
 
 def test_a_state_behind_the_log_is_caught_up_apart(folder: Path, other: Other) -> None:
     """As a writer leaves it that is killed between the two commits."""
-    state = folder / (folder / "CURRENT-1").read_text().strip()
+    state = folder / (folder / f"CURRENT-{FOLD_VERSION}").read_text().strip()
     shutil.copy(state, folder / "old")
     ledger = Ledger(folder)
     say(ledger, created("more"))

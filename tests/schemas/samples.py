@@ -8,8 +8,11 @@ from typing import Any
 from mlflow_ledger.schemas import (
     ArtifactDeleted,
     ArtifactLogged,
+    BlobChunkLogged,
+    BlobChunkLoggedContent,
     BlobCollected,
     BlobCondemned,
+    BlobStored,
     ClaimCheck,
     CommandRejected,
     CommandRejectedContent,
@@ -237,6 +240,14 @@ FULL: tuple[Event, ...] = (
     ArtifactDeleted(digest=DIGEST, path="17/r1/artifacts/a", owner="runs:/r1", written_ns=1),
     BlobCondemned(digest=DIGEST),
     BlobCollected(digest=DIGEST),
+    BlobChunkLogged(
+        digest=DIGEST,
+        index=2,
+        count=5,
+        size_bytes=2**40,
+        content=BlobChunkLoggedContent(data=bytes(range(256))),
+    ),
+    BlobStored(digest=DIGEST, store="s3://bucket/prefix"),
     WebhookCreated(
         webhook_id="w1",
         status="ACTIVE",
