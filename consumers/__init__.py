@@ -14,13 +14,20 @@ from .delivery import Delivered, Delivery
 from .digest import STATE_TABLES, rows_digest, state_digest
 from .fold import FOLD_VERSION, Fold, Verdict
 from .known import ExperimentFacts, Foreseen, Known, ModelFacts
+from .lag import Lag, lag_of
 from .ledger import Ledger
 from .onlooking import looked_at
 from .opening import check_uri, open_ledger
+from .service import Duty, Service, Status
 from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
+from .storing import Storing
+from .telling import Telling
 
 if TYPE_CHECKING:
     from .analytics import Analytics, AnalyticsDamaged, View, is_damage
+    from .bundle import Bundle
+    from .bundles import Bundles
+    from .publishing import Publishing
     from .snapshots import Snapshot, Snapshots
 
 __all__ = [
@@ -31,23 +38,32 @@ __all__ = [
     "AnalyticsDamaged",
     "Backlog",
     "Blobs",
+    "Bundle",
+    "Bundles",
     "Carried",
     "Carrier",
     "Collection",
     "Decide",
     "Delivered",
     "Delivery",
+    "Duty",
     "ExperimentFacts",
     "Fold",
     "Foreseen",
     "Known",
+    "Lag",
     "Ledger",
     "ModelFacts",
+    "Publishing",
+    "Service",
     "Snapshot",
     "Snapshots",
     "StateDamaged",
     "StateFailures",
     "StateFiles",
+    "Status",
+    "Storing",
+    "Telling",
     "Verdict",
     "View",
     "carried",
@@ -58,6 +74,7 @@ __all__ = [
     "create",
     "digest_of",
     "is_damage",
+    "lag_of",
     "looked_at",
     "open_ledger",
     "plan_collection",
@@ -68,6 +85,9 @@ __all__ = [
 _LAZY = {
     "Analytics": "analytics",
     "AnalyticsDamaged": "analytics",
+    "Bundle": "bundle",
+    "Bundles": "bundles",
+    "Publishing": "publishing",
     "Snapshot": "snapshots",
     "Snapshots": "snapshots",
     "View": "analytics",

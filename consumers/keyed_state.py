@@ -58,8 +58,10 @@ class KeyedState:
         assert self._fold is not None
         return self._db, self._fold
 
-    def caught_up(self) -> tuple[sqlite3.Connection, Fold]:
+    def caught_up(self, progress: Progress | None = None) -> tuple[sqlite3.Connection, Fold]:
         """The state with everything folded that now stands in the log.
+
+        ``progress`` is told between two transactions, and may end the work by raising.
 
         Raises:
             StateDamaged: it cannot be read, or is not of this log; build it again.
@@ -70,7 +72,7 @@ class KeyedState:
             msg = f"the state in {self._folder} is ahead of the log, which was cut back or replaced"
             raise StateDamaged(msg)
         if following <= last:
-            self._catch_up(db, fold, following, last, None)
+            self._catch_up(db, fold, following, last, progress)
         return db, fold
 
     def rebuild(self, progress: Progress | None = None) -> None:

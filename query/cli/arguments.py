@@ -108,10 +108,11 @@ def ledger_at(uri: str) -> Ledger:
     """
     from mlflow_ledger.bus import KAFKA_SCHEME, folder_of
     from mlflow_ledger.consumers import open_ledger
+    from mlflow_ledger.query.progress import ProgressShown
     from mlflow_ledger.schemas import LogMissing
 
     if uri.startswith(f"{KAFKA_SCHEME}:"):
-        return open_ledger(uri, create=False)
+        return open_ledger(uri, create=False, telling=ProgressShown())
     folder = folder_of(uri)
     if not (folder / "log.sqlite").is_file():
         msg = (

@@ -16,6 +16,7 @@ import click
 
 from .audit import audit
 from .collect import collect
+from .consume import consume
 from .lineage import lineage
 from .log import log
 from .rebuild import rebuild
@@ -78,5 +79,5 @@ def _abandon_output() -> None:
         os.close(nowhere)
 
 
-for _command in (log, audit, lineage, sql, verify, rebuild, stats, collect):
+for _command in (log, audit, lineage, sql, verify, rebuild, stats, collect, consume):
     program.add_command(_command)
