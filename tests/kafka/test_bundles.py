@@ -66,7 +66,9 @@ def test_a_cold_start_ends_where_the_topics_lead(uri: str, blobs: Path, tmp_path
     ledger = host(uri, tmp_path / "second", blobs)
     ledger.follow()
     assert ledger.log.origin(bundle.events + 1)  # it went on where the bundle ends
-    newest = Analytics(ledger)._snapshots.newest("state-1-1.sqlite")
+    state = ledger.files.current()
+    assert state is not None
+    newest = Analytics(ledger)._snapshots.newest(state.name)
     assert newest is not None
     assert newest.seq == bundle.seq
     assert digests(ledger) == from_topics(uri, tmp_path / "third")
