@@ -65,13 +65,17 @@ class ColdStart:
     def _fetch(self, placing: FileLock) -> Bundle | None:
         unfinished = self._folder / ".cold"
         for tries_left in reversed(range(_TRIES)):
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
-            share(unfinished)
             try:
                 bundle = self._bundles.newest()
-                if bundle is None:
-                    return None
+            except ArtifactError as error:
+                self._warn(error)
+                return None
+            if bundle is None:
+                return None
+            shutil.rmtree(unfinished, ignore_errors=True)
+            try:
+                unfinished.mkdir()
+                share(unfinished)
                 self._fetch_into(unfinished, bundle)
                 reach("cold.fetched")
                 with placing:
@@ -79,20 +83,22 @@ class ColdStart:
                         return None
                     self._place(unfinished, bundle)
             except (ArtifactError, StateDamaged, OSError, sqlite3.Error, KeyError) as error:
-                if tries_left:  # it may have been retired meanwhile
-                    continue
-                _log.warning(
-                    "cannot begin with a snapshot from %s: %s. All events are read from the "
-                    "topics instead, which takes longer",
-                    self._bundles,
-                    error,
-                )
+                if not tries_left:  # else it may have been retired meanwhile
+                    self._warn(error)
             else:
                 _log.info("began with the snapshot of %d events", bundle.events)
                 return bundle
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
         return None
+
+    def _warn(self, error: Exception) -> None:
+        _log.warning(
+            "cannot begin with a snapshot from %s: %s. All events are read from the topics "
+            "instead, which takes longer",
+            self._bundles,
+            error,
+        )
 
     def _fetch_into(self, folder: Path, bundle: Bundle) -> None:
         telling = self._telling if bundle.packed_bytes >= _MIN_TOLD_BYTES else None

@@ -10,6 +10,7 @@ import pytest
 from mlflow_ledger.bus import Settings
 from mlflow_ledger.consumers import open_ledger
 from mlflow_ledger.query.cli.program import program
+from mlflow_ledger.query.service_metrics import METRICS
 from mlflow_ledger.query.sql import VIEWS, run_sql
 from mlflow_ledger.schemas import event_types
 
@@ -32,6 +33,12 @@ def test_every_setting_is_documented_with_its_default(field: str) -> None:
     row = next(row for row in rows if f"`MLFLOW_LEDGER_{field.upper()}`" in row)
     default = Settings.model_fields[field].default
     assert default is None or f"`{default}`" in row
+
+
+def test_every_metric_is_documented_with_its_meaning() -> None:
+    page = text("docs/operations.md")
+    rows = re.findall(r"^\| `(mlflow_ledger_\w+)` \| (.*) \|$", page, re.MULTILINE)
+    assert dict(rows) == METRICS
 
 
 @pytest.mark.parametrize("name", sorted(event_types()))

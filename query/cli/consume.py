@@ -144,14 +144,13 @@ def _ending(service: Service, drain_s: float) -> Iterator[None]:
     """
 
     def end(number: int, _frame: object) -> None:
-        for other in signals:
-            signal.signal(other, signal.SIG_DFL)
+        if service.stopping:
+            os._exit(128 + number)
         service.stop()
         late.start()
-        click.echo(
-            f"{signal.Signals(number).name}: ending within {drain_s:g} s; once more ends at once",
-            err=True,
-        )
+        name = signal.Signals(number).name
+        # Whoever was just writing to the error stream may not be interrupted by a second write.
+        os.write(2, f"{name}: ending within {drain_s:g} s; once more ends at once\n".encode())
 
     late = threading.Timer(drain_s, lambda: os._exit(0))
     late.daemon = True

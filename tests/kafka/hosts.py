@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlflow_ledger.bus import KafkaLog, KafkaSettings, Outgoing, Settings, kafka_place
-from mlflow_ledger.consumers import Analytics, state_digest
+from mlflow_ledger.consumers import Analytics, Telling, state_digest
 from mlflow_ledger.consumers.kafka_ledger import KafkaLedger
 from mlflow_ledger.consumers.replica import find_replica
 from tests.consumers.histories import History
@@ -26,11 +26,14 @@ def new_uri(where: str | None = None) -> str:
     return f"ledger+kafka://{where or servers()}/t-{uuid.uuid4().hex}"
 
 
-def host(uri: str, home: Path, blobs: Path | None = None) -> KafkaLedger:
+def host(
+    uri: str, home: Path, blobs: Path | None = None, telling: Telling | None = None
+) -> KafkaLedger:
     """The ledger as a host sees it that keeps its replica in ``home``."""
     shared = f"file://{blobs}" if blobs else None
     settings = Settings(home=home, blobs=shared)
-    return KafkaLedger(find_replica(kafka_place(uri), home, KAFKA), settings, KAFKA)
+    replica = find_replica(kafka_place(uri), home, KAFKA)
+    return KafkaLedger(replica, settings, KAFKA, telling)
 
 
 def say(uri: str, records: Sequence[Outgoing]) -> None:

@@ -218,3 +218,42 @@ def test_a_host_that_is_killed_again_and_again(uri: str, blobs: Path, tmp_path: 
     ledger = host(uri, home, blobs)
     assert digests(ledger) == from_topics(uri, tmp_path / "third")
     ledger.close()
+
+
+class Told:
+    """What somebody was told of long work."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int, int]] = []
+        self.stops = 0
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        self.told.append((what, done, of))
+
+    def stop(self) -> None:
+        self.stops += 1
+
+
+def test_long_work_is_told_and_short_work_is_not(
+    uri: str, blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    ledger = host(uri, tmp_path / "short", blobs, told)
+    digests(ledger)
+    assert told.told == []
+    ledger.close()
+    monkeypatch.setattr("mlflow_ledger.consumers.follower.WORTH_TELLING", 50)
+    monkeypatch.setattr("mlflow_ledger.consumers.kafka_ledger.WORTH_TELLING", 50)
+    monkeypatch.setattr("mlflow_ledger.consumers.cold_start._MIN_TOLD_BYTES", 1)
+    monkeypatch.setattr("mlflow_ledger.consumers.keyed_state._BATCH", 100)
+    ledger = host(uri, tmp_path / "long", blobs, told)
+    digests(ledger)
+    ledger.close()
+    assert {what for what, _, _ in told.told} == {
+        "fetching the snapshot, bytes", "copying events", "folding events",
+    }  # fmt: skip
+    for work in {what for what, _, _ in told.told}:
+        parts = [(done, of) for what, done, of in told.told if what == work]
+        assert parts == sorted(parts)
+        assert parts[-1][0] == parts[-1][1]
+    assert told.stops >= 3

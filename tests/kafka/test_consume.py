@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from mlflow_ledger.bus import KafkaLog, kafka_place
+from mlflow_ledger.consumers import open_ledger
 from mlflow_ledger.query.service_metrics import METRICS
+from mlflow_ledger.schemas import RunCreated
 
 from .broker import Cluster, missing
 from .hosts import KAFKA, come_up, consume, digests, history, host, new_uri, say
@@ -157,12 +159,10 @@ def test_side_by_side_on_one_host_and_on_two(uri: str, tmp_path: Path, start: St
 def test_a_second_signal_ends_at_once(uri: str, tmp_path: Path, start: Start) -> None:
     consumer = start(uri, tmp_path / "home")
     consumer.until_at(uri)
-    consumer.process.send_signal(signal.SIGSTOP)
-    consumer.process.send_signal(signal.SIGTERM)
-    consumer.process.send_signal(signal.SIGINT)
-    consumer.process.send_signal(signal.SIGCONT)
+    for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+        consumer.process.send_signal(number)  # it wakes up with both waiting for it
     consumer.process.communicate(timeout=_PATIENCE_S)
-    assert consumer.process.returncode in (-signal.SIGTERM, -signal.SIGINT, 0)
+    assert consumer.process.returncode == 128 + signal.SIGTERM
 
 
 def test_once_catches_up_and_ends(uri: str, tmp_path: Path) -> None:
@@ -173,6 +173,51 @@ def test_once_catches_up_and_ends(uri: str, tmp_path: Path) -> None:
     assert f"ended at {log.end()}" in said
     log.close()
     assert len(list((tmp_path / "home").rglob("manifest.json"))) == 1
+
+
+def test_artifacts_go_from_the_bus_to_the_store(uri: str, tmp_path: Path, start: Start) -> None:
+    store = tmp_path / "shared"
+    writer = host(uri, tmp_path / "writer")
+    digest, size_bytes = writer.carrier.put(b"weights" * 1000)
+    consumer = start(uri, tmp_path / "home", MLFLOW_LEDGER_BLOBS=f"file://{store}")
+    stored = "mlflow_ledger_blobs_stored_total"
+    consumer.until(lambda: consumer.metrics()[stored] == 1)
+    consumer.until_at(uri)
+    found = consumer.metrics()
+    assert found["mlflow_ledger_blobs_waiting"] == found["mlflow_ledger_blob_failures_total"] == 0
+    name = digest.removeprefix("sha256:")
+    assert (store / "sha256" / name[:2] / name).stat().st_size == size_bytes
+    assert consumer.end()[0] == 0
+    writer.close()
+
+
+def test_a_store_that_takes_nothing_is_counted(uri: str, tmp_path: Path, start: Start) -> None:
+    store = tmp_path / "file"
+    store.write_text("no folder")
+    writer = host(uri, tmp_path / "writer")
+    writer.carrier.put(b"weights" * 1000)
+    writer.close()
+    consumer = start(uri, tmp_path / "home", MLFLOW_LEDGER_BLOBS=f"file://{store}")
+    consumer.until(lambda: consumer.metrics()["mlflow_ledger_blob_failures_total"] >= 1)
+    consumer.until_at(uri)
+    assert consumer.health()[0] == 200
+    assert consumer.end()[0] == 0
+
+
+def test_an_embedded_ledger_has_its_service_too(tmp_path: Path) -> None:
+    uri = f"ledger:{tmp_path}/store"
+    ledger = open_ledger(uri)
+    ledger.write(
+        lambda _: [
+            RunCreated(run_id=f"r{n}", experiment_id="0", experiment_epoch=0, artifact_uri="x")
+            for n in range(20)
+        ]
+    )
+    process = consume(uri, tmp_path / "home", "--once", "--snapshot-every", "10")
+    _, said = process.communicate(timeout=_PATIENCE_S)
+    assert process.returncode == 0, said
+    assert f"ended at {ledger.log.end()}" in said
+    assert len(list((tmp_path / "store" / "snapshots").rglob("manifest.json"))) == 1
 
 
 def test_brokers_that_go_and_come_back(tmp_path: Path, start: Start) -> None:
