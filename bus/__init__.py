@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from .appending import Appending
+from .collector import without_gc
 from .failpoint import FAILPOINTS, reach
 from .fork import Forkable, abandon, forkable
 from .kafka_records import UNREADABLE, message_of, record_of_message, unreadable_record
@@ -87,6 +88,7 @@ __all__ = [
     "system_actor",
     "unreadable_record",
     "uri_of",
+    "without_gc",
 ]
 
 

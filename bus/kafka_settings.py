@@ -106,6 +106,9 @@ class KafkaSettings(BaseSettings):
     replication: int | None = None
     """How many brokers hold a copy of a new ledger's topics; default: 3, or all there are."""
 
+    client: Literal["kafka-python", "librdkafka"] | None = None
+    """Which client speaks to the brokers; default: librdkafka where it is installed."""
+
     @classmethod
     def read(cls) -> KafkaSettings:
         """Read the settings.

@@ -12,6 +12,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from mlflow_ledger.schemas import LogForeign, LogMissing, LogUnavailable
 
+from .kafka_client import unavailable
 from .kafka_settings import KafkaPlace, KafkaSettings
 from .log import TOPICS
 
@@ -82,12 +83,6 @@ def look_at_topics(place: KafkaPlace, settings: KafkaSettings) -> Topics:
         raise unavailable(place, error) from error
     finally:
         admin.close()
-
-
-def unavailable(place: KafkaPlace, error: Exception) -> LogUnavailable:
-    """The error to raise where the cluster does not do what it is asked."""
-    name = type(error).__name__
-    return LogUnavailable(f"Kafka at {','.join(place.servers)} did not answer ({name}: {error})")
 
 
 def _admin(place: KafkaPlace, settings: KafkaSettings) -> Any:
