@@ -17,7 +17,7 @@ from mlflow_ledger.schemas import (
 
 from .collector import without_gc
 from .fork import abandon, forkable
-from .kafka_client import KafkaClient, Message, open_client, unavailable
+from .kafka_client import KafkaClient, Message, open_client, too_large, unavailable
 from .kafka_records import Headers, message_of, record_of_message, unreadable_record
 from .kafka_settings import KafkaPlace, KafkaSettings
 from .kafka_topics import Topics, create_topics, look_at_topics
@@ -29,6 +29,7 @@ __all__ = ["KafkaLog"]
 _CATALOG: Partition = ("catalog", 0)
 _MOST_RECORDS = 2000
 _FETCH_S = 0.1
+_FRAME_BYTES = 2048  # what headers and the rest around an event take up, generously
 _GRACE_S = 2.0  # the client's own timeout comes first: it says more of what went wrong
 
 
@@ -105,7 +106,8 @@ class KafkaLog:
 
         Raises:
             LogUnavailable: not all are known to stand there; a retry may help.
-            EventTooLarge: the brokers take no event of that size; those before it may stand there.
+            EventTooLarge: the brokers take no event of that size; none of the records was sent,
+                unless topics were made to take less since they were looked at.
         """
         return self.hand_over(records)()
 
@@ -120,6 +122,10 @@ class KafkaLog:
             for partition, record, key in records
             for headers, value in (message_of(record),)
         ]
+        most_bytes = self.topics.most_bytes
+        for message in messages:
+            if len(message.value) + _FRAME_BYTES > most_bytes[message.partition[0]]:
+                raise too_large(self.place, [message], "max.message.bytes")
         with self._sending:
             delivery = self._open().send(messages)
 

@@ -15,6 +15,7 @@ from .position import Partition
 from .writer import EventTooLarge
 
 __all__ = [
+    "BATCH_BYTES",
     "MAX_REQUEST_BYTES",
     "MOST_BUFFERED_BYTES",
     "Delivery",
@@ -29,6 +30,9 @@ __all__ = [
 
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
 """The most that a client sends in one request."""
+
+BATCH_BYTES = 64 * 1024
+"""How much is sent as one batch: brokers apply ``max.message.bytes`` to that."""
 
 MOST_BUFFERED_BYTES = 32 * 1024 * 1024
 """How much may wait in a client, on its way in or out; beyond that it waits for room."""
@@ -150,9 +154,13 @@ def dropped(place: KafkaPlace, error: object) -> LogDamaged:
     )
 
 
-def too_large(place: KafkaPlace, messages: Sequence[Message], error: object) -> EventTooLarge:
+def too_large(
+    place: KafkaPlace, messages: Sequence[Message], error: object
+) -> EventTooLarge | LogUnavailable:
     """The error to raise where brokers refuse messages for their size."""
     largest = max(messages, key=lambda message: len(message.value))
+    if len(largest.value) <= BATCH_BYTES:  # it went along with another thread's large one
+        return unavailable(place, error)
     topic = place.topic(largest.partition[0])
     return EventTooLarge(
         f"Kafka at {','.join(place.servers)} refuses an event of {len(largest.value)} bytes "

@@ -18,6 +18,7 @@ from kafka.errors import (
 )
 
 from .kafka_client import (
+    BATCH_BYTES,
     MAX_REQUEST_BYTES,
     MOST_BUFFERED_BYTES,
     Delivery,
@@ -52,6 +53,8 @@ class KafkaPythonClient:
         self._producer: Any = None
         self._fetcher: Any = None
         self._asker: Any = None
+        self._broken = threading.Event()
+        """Whether the producer may never send again: its errors do not tell, so it is replaced."""
         self._room = _Room(MOST_BUFFERED_BYTES)
         self._standing: dict[Partition, int] = {}
         """Where the fetcher stands in the partitions it is assigned, if that is certain."""
@@ -78,7 +81,7 @@ class KafkaPythonClient:
                     raise
                 future.add_both(lambda _, room=self._room, size=size_bytes: room.give(size))
                 futures.append(future)
-        return _Sent(self._place, messages, futures)
+        return _Sent(self._place, messages, futures, self._broken)
 
     def fetch(
         self,
@@ -94,30 +97,30 @@ class KafkaPythonClient:
                 self._fetcher = self._consumer()
             fetcher = self._fetcher
             standing, self._standing = self._standing, {}
-            at = {partition: self._at(partition) for partition in start}
+            # Assigned is only what is behind: of a partition that was paused and then sought in,
+            # kafka-python 3.0 may never fetch again.
+            behind = {p: offset for p, offset in start.items() if offset < end[p]}
+            at = {partition: self._at(partition) for partition in behind}
             if fetcher.assignment() != set(at.values()):
                 fetcher.assign(list(at.values()))
                 standing = {}
-            for partition, offset in start.items():
+            for partition, offset in behind.items():
                 if standing.get(partition) != offset:
                     fetcher.seek(at[partition], offset)
-            done = [at[p] for p in start if start[p] >= end[p]]
-            fetcher.pause(*done)
-            fetcher.resume(*(set(at.values()) - set(done)))
             deadline = time.monotonic() + wait_s
             while True:
                 polled = fetcher.poll(timeout_ms=_POLL_MS, max_records=most)
-                stands = {partition: int(fetcher.position(at[partition])) for partition in start}
-                if polled or stands != start or time.monotonic() > deadline:
+                stands = {partition: int(fetcher.position(at[partition])) for partition in behind}
+                if polled or stands != behind or time.monotonic() > deadline:
                     break
-        self._standing = {p: offset for p, offset in stands.items() if offset <= end[p]}
+        self._standing = stands
         found = [
             read(partition, message.offset, message.timestamp, message.headers, message.value)
             for partition, tp in at.items()
             for message in polled.get(tp, ())
             if message.offset < end[partition]
         ]
-        return found, {p: min(offset, max(end[p], start[p])) for p, offset in stands.items()}
+        return found, {**start, **{p: min(offset, end[p]) for p, offset in stands.items()}}
 
     def ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """The last stable offset of each."""
@@ -162,6 +165,10 @@ class KafkaPythonClient:
         }
 
     def _producing(self) -> Any:
+        if self._broken.is_set():
+            self._producer.close(timeout=self._settings.timeout_s)
+            self._producer = None
+            self._broken.clear()
         if self._producer is None:
             self._producer = KafkaProducer(
                 **self._connection(),
@@ -169,6 +176,7 @@ class KafkaPythonClient:
                 enable_idempotence=True,
                 allow_auto_create_topics=False,
                 linger_ms=0,
+                batch_size=BATCH_BYTES,
                 max_request_size=MAX_REQUEST_BYTES,
                 max_block_ms=int(self._settings.timeout_s * 1000),
                 delivery_timeout_ms=int(self._settings.timeout_s * 1000),
@@ -197,16 +205,28 @@ class KafkaPythonClient:
 class _Sent:
     """The messages of one :meth:`KafkaPythonClient.send`."""
 
-    def __init__(self, place: KafkaPlace, messages: Sequence[Message], futures: list[Any]) -> None:
+    def __init__(
+        self,
+        place: KafkaPlace,
+        messages: Sequence[Message],
+        futures: list[Any],
+        broken: threading.Event,
+    ) -> None:
         self._place = place
         self._messages = messages
         self._futures = futures
+        self._broken = broken
 
     def wait(self, timeout_s: float) -> list[tuple[int, int]]:
         """Offset and append time of each, in their order."""
         deadline = time.monotonic() + timeout_s
         with _failures(self._place, self._messages):
-            said = [f.get(timeout=max(deadline - time.monotonic(), 0)) for f in self._futures]
+            try:
+                said = [f.get(timeout=max(deadline - time.monotonic(), 0)) for f in self._futures]
+            except KafkaError as error:
+                if not error.retriable:
+                    self._broken.set()
+                raise
         return [(int(at.offset), int(at.timestamp)) for at in said]
 
 

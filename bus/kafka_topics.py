@@ -30,11 +30,15 @@ _FACTS = {
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """What the cluster says of a ledger's topics: their ids tell a re-created one from the old."""
+    """What the cluster says of a ledger's topics: their ids tell a re-created one from the old.
+
+    ``most_bytes`` is the largest message that each takes.
+    """
 
     cluster_id: str
     partitions: Mapping[str, int]
     ids: Mapping[str, str]
+    most_bytes: Mapping[str, int]
 
 
 def create_topics(place: KafkaPlace, settings: KafkaSettings) -> Topics:
@@ -125,22 +129,30 @@ def _look(admin: Any, place: KafkaPlace) -> Topics:
     if missing:
         msg = f"there is no ledger {place}: the topics {', '.join(missing)} are missing"
         raise LogMissing(msg)
-    _check_settings(admin, place)
+    found = _settings(admin, place)
+    _check_settings(place, found)
     return Topics(
         cluster_id=str(admin.describe_cluster()["cluster_id"]),
         partitions={topic: len(described[place.topic(topic)]["partitions"]) for topic in TOPICS},
         ids={topic: str(described[place.topic(topic)]["topic_id"]) for topic in TOPICS},
+        most_bytes={
+            topic: int(found[place.topic(topic)]["max.message.bytes"]["value"]) for topic in TOPICS
+        },
     )
 
 
-def _check_settings(admin: Any, place: KafkaPlace) -> None:
+def _settings(admin: Any, place: KafkaPlace) -> dict[str, Any]:
+    """What the topics are set to, by name."""
+    resources = [ConfigResource(ConfigResourceType.TOPIC, place.topic(topic)) for topic in TOPICS]
+    found: dict[str, Any] = admin.describe_configs(resources, config_filter="all")["topic"]
+    return found
+
+
+def _check_settings(place: KafkaPlace, found: Mapping[str, Any]) -> None:
     """Refuse topics that drop, compact or date events otherwise than a ledger needs."""
-    names = [place.topic(topic) for topic in TOPICS]
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-    found = admin.describe_configs(resources, config_filter="all")["topic"]
     wrong = [
         f"{name} has {key}={found[name][key]['value']} instead of {value}"
-        for name in names
+        for name in map(place.topic, TOPICS)
         for key, value in _FACTS.items()
         if key in found[name] and found[name][key]["value"] != value
     ]

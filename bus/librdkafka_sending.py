@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as Received
 
 from .kafka_client import (
+    BATCH_BYTES,
     MAX_REQUEST_BYTES,
     MOST_BUFFERED_BYTES,
     Message,
@@ -63,6 +64,7 @@ class Sending:
                 "acks": "all",
                 "enable.idempotence": True,
                 "linger.ms": 0,
+                "batch.size": BATCH_BYTES,
                 "message.max.bytes": MAX_REQUEST_BYTES,
                 "message.timeout.ms": timeout_ms,
                 "request.timeout.ms": socket_timeout_ms(settings),

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType
 
 from mlflow_ledger.bus import (
     TOPICS,
@@ -38,6 +37,7 @@ from mlflow_ledger.schemas import (
     TopicPartitions,
 )
 from tests.kafka.servers import servers
+from tests.kafka.topics import configure
 from tests.schemas.test_envelope import records
 
 from .records import RUNS, many, outgoing
@@ -64,19 +64,6 @@ def log(place: KafkaPlace, client: Client) -> Iterator[KafkaLog]:
     made.create()
     yield made
     made.close()
-
-
-def configure(place: KafkaPlace, topic: str, **settings: str) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=place.servers)
-    names = {name.replace("_", "."): value for name, value in settings.items()}
-    resource = ConfigResource(ConfigResourceType.TOPIC, place.topic(topic), names)
-    admin.alter_configs([resource])
-    asked = ConfigResource(ConfigResourceType.TOPIC, place.topic(topic))
-    while True:  # a broker takes a moment to follow the controller
-        found = admin.describe_configs([asked], config_filter="all")["topic"][place.topic(topic)]
-        if all(found[name]["value"] == value for name, value in names.items()):
-            break
-    admin.close()
 
 
 def end_after(log: KafkaLog, offset: int) -> Position:

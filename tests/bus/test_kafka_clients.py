@@ -25,9 +25,10 @@ from mlflow_ledger.bus import (
     message_of,
 )
 from mlflow_ledger.bus import kafka_client as clients
-from mlflow_ledger.schemas import LedgerError, LogUnavailable, SettingsError
+from mlflow_ledger.schemas import LedgerError, LogUnavailable, RunTagDeleted, SettingsError
 from tests.kafka.broker import Cluster, missing
 from tests.kafka.servers import servers
+from tests.kafka.topics import configure
 
 from .records import CATALOG, LONG, RUNS, many, outgoing
 
@@ -137,13 +138,15 @@ def test_an_open_transaction_is_not_passed_and_holds_nobody_up(log: KafkaLog) ->
     assert [s.record.envelope.id for s in log.read(Position(LEDGER_ID, {RUNS: 2}))] == [4]
 
 
-def test_readers_at_several_places_do_not_disturb_each_other(log: KafkaLog) -> None:
+def test_readers_at_several_places_do_not_disturb_each_other(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlflow_ledger.bus.kafka._MOST_RECORDS", 20)  # they take turns often
     said = [outgoing(n, f"{n % 3}", partition=("runs", n % 3)) for n in range(1, 400)]
     log.append([*said, *[outgoing(n, "c", partition=CATALOG) for n in range(1, 50)]])
     whole = log.start()
     one, other = log.read(whole), log.read(Position(LEDGER_ID, {RUNS: 50, ("runs", 1): 60}))
-    taken = [list(pair) for pair in zip(one, other, strict=False)]
-    rest = [s for s, _ in taken] + list(one)
+    rest = [s for _, s in zip(other, one, strict=False)] + list(one)
     partitions: dict[object, list[int]] = {}
     for stored in rest:
         partitions.setdefault(stored.partition, []).append(stored.offset)
@@ -167,9 +170,14 @@ def test_an_event_too_large_for_the_brokers_is_told_and_harms_nobody(client: Cli
     log.append(many(1))
     large = outgoing(2, event=LONG)
     with pytest.raises(EventTooLarge, match=r"max\.message\.bytes of topic c-.*\.runs"):
-        log.append([large])
+        log.append([*many(1, "never sent"), large])
     log.append(many(1, first=3))
     assert [s.record.envelope.id for s in log.read(log.start())] == [1, 3]
+    configure(log.place, "runs", max_message_bytes="200000")  # which the log does not know
+    with pytest.raises(EventTooLarge, match=r"an event of 30\d+ bytes .* topic c-.*\.runs"):
+        log.append([outgoing(4, event=RunTagDeleted(run_id="r", tag="t" * 300_000))])
+    log.append(many(1, first=5))
+    assert [s.record.envelope.id for s in log.read(log.start())] == [1, 3, 5]
     log.close()
 
 
