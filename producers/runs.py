@@ -25,6 +25,7 @@ from mlflow.utils.search_utils import SearchUtils
 from mlflow.utils.uri import append_to_uri_path
 from mlflow.utils.validation import _parse_experiment_ids
 
+from mlflow_ledger.bus import without_gc
 from mlflow_ledger.consumers import ExperimentFacts, Foreseen
 from mlflow_ledger.query import (
     RunRow,
@@ -50,7 +51,7 @@ from mlflow_ledger.schemas import (
 )
 
 from .edge import LedgerStore, first, now_ms, start_offset, text, whole
-from .entities import run_entity, run_info, without_gc
+from .entities import run_entity, run_info
 from .experiments import active_experiment, check_max_results, experiment_no
 from .run_search import run_filters, run_orders
 
