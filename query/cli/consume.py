@@ -40,6 +40,7 @@ Example:
     metavar="HOST",
     help="The address to serve them at; 0.0.0.0 lets other hosts ask.",
 )
+@click.option("--create", is_flag=True, help="Begin the ledger where there is none.")
 @click.option("--once", is_flag=True, help="Catch up, publish what is due, and end.")
 @click.option(
     "--snapshot-every",
@@ -58,6 +59,7 @@ def consume(
     uri: str,
     metrics_port: int | None,
     metrics_host: str,
+    create: bool,
     once: bool,
     snapshot_every: int | None,
     drain_seconds: float,
@@ -71,7 +73,7 @@ def consume(
     from mlflow_ledger.consumers import Service
 
     duties = _Duties(snapshot_every)
-    service = Service(lambda: ledger_at(uri), duties.of)
+    service = Service(lambda: ledger_at(uri, create=create), duties.of)
     with _ending(service, drain_seconds), _serving(service, duties, metrics_host, metrics_port):
         click.echo(f"following {uri}", err=True)
         try:

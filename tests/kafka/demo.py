@@ -48,15 +48,15 @@ def main() -> None:
         store = objects("s3")
         uri = f"ledger+kafka://{cluster.servers}/team"
         shared = {**store.environment, "MLFLOW_LEDGER_BLOBS": store.url}
-        print(f"broker  {cluster.servers}\nblobs   {store.url} at {shared['AWS_ENDPOINT_URL']}")
-        # The first to come begins the ledger.
+        print(f"broker   {cluster.servers}\nblobs    {store.url} at {shared['AWS_ENDPOINT_URL']}")
+        consume = ["mlflow-ledger", "consume", uri, "--create", "--metrics-port", "{port}"]
+        _start(stack, "consumer", consume, folder, shared)
         ui = ["mlflow", "server", "--backend-store-uri", uri, "--workers", "2"]
         ui += ["--artifacts-destination", "ledger-artifacts:", "--port", "{port}"]
         _start(stack, "mlflow", ui, folder, shared)
-        consume = ["mlflow-ledger", "consume", uri, "--metrics-port", "{port}"]
-        _start(stack, "consumer", consume, folder, shared)
-        _start(stack, "query", ["mlflow-ledger", "serve", uri, "--port", "{port}"], folder, shared)
-        print(f"ledger  {uri}", flush=True)
+        query = ["mlflow-ledger", "serve", uri, "--port", "{port}"]
+        _start(stack, "query", query, folder, shared)
+        print(f"ledger   {uri}", flush=True)
         script = {**os.environ, **shared, "MLFLOW_LEDGER_HOME": str(folder / "script")}
         demo = ["make", "--no-print-directory", "demo", f"STORE={uri}"]
         status = subprocess.run(demo, cwd=_ROOT, env=script, check=False).returncode
@@ -86,7 +86,7 @@ def _start(
         if process.poll() is not None or time.monotonic() > deadline:
             sys.exit(f"{name} does not answer: {(folder / f'{name}.log').read_text('utf-8')}")
         time.sleep(_LOOK_S)
-    print(f"{name:7} {url}", flush=True)
+    print(f"{name:8} {url}", flush=True)
 
 
 def _answers(url: str) -> bool:
