@@ -12,11 +12,13 @@ from .known import ExperimentFacts, Foreseen, Known, ModelFacts
 from .ledger import Ledger
 from .onlooking import looked_at
 from .opening import check_uri, open_ledger
+from .remote import RemoteState, RemoteView
 from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
 
 if TYPE_CHECKING:
     from .analytics import Analytics, AnalyticsDamaged, View, is_damage
     from .snapshots import Snapshot, Snapshots
+    from .thin_ledger import RemoteAnalytics, ThinLedger
 
 __all__ = [
     "FOLD_VERSION",
@@ -32,11 +34,15 @@ __all__ = [
     "Known",
     "Ledger",
     "ModelFacts",
+    "RemoteAnalytics",
+    "RemoteState",
+    "RemoteView",
     "Snapshot",
     "Snapshots",
     "StateDamaged",
     "StateFailures",
     "StateFiles",
+    "ThinLedger",
     "Verdict",
     "View",
     "check_uri",
@@ -55,15 +61,17 @@ __all__ = [
 _LAZY = {
     "Analytics": "analytics",
     "AnalyticsDamaged": "analytics",
+    "RemoteAnalytics": "thin_ledger",
     "Snapshot": "snapshots",
     "Snapshots": "snapshots",
+    "ThinLedger": "thin_ledger",
     "View": "analytics",
     "is_damage": "analytics",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs DuckDB only when it is asked for."""
+    """Import what needs DuckDB, or Kafka, only when it is asked for."""
     if name not in _LAZY:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

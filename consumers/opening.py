@@ -57,7 +57,12 @@ def _open_kafka(uri: str, *, create: bool) -> Ledger:
         from .replica import find_replica
 
         settings = Settings.read(**options)
-        return KafkaLedger(find_replica(place, Path(settings.home), create=create), settings)
+        replica = find_replica(place, Path(settings.home), create=create)
+        if settings.query is not None:
+            from .thin_ledger import ThinLedger
+
+            return ThinLedger(replica, settings)
+        return KafkaLedger(replica, settings)
 
     return _once((place.servers, place.name, *sorted(options.items())), make)
 

@@ -19,6 +19,7 @@ from .collect import collect
 from .lineage import lineage
 from .log import log
 from .rebuild import rebuild
+from .serve import serve
 from .sql import sql
 from .stats import stats
 from .verify import verify
@@ -78,5 +79,5 @@ def _abandon_output() -> None:
         os.close(nowhere)
 
 
-for _command in (log, audit, lineage, sql, verify, rebuild, stats, collect):
+for _command in (log, audit, lineage, sql, verify, rebuild, stats, collect, serve):
     program.add_command(_command)
