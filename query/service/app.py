@@ -18,7 +18,7 @@ from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 
-from mlflow_ledger.bus import Position
+from mlflow_ledger.bus import ChangedMeanwhile, Position
 from mlflow_ledger.consumers.wire import dump, error_in, event_from, load
 from mlflow_ledger.schemas import (
     DecodeError,
@@ -42,7 +42,7 @@ _WAIT_POLL_S = 0.02
 _JSON = "application/json"
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (Refused, 409), (LogForeign, 409), (SettingsError, 422), (DecodeError, 422),
-    (LogUnavailable, 503), (LedgerError, 500),
+    (ChangedMeanwhile, 410), (LogUnavailable, 503), (LedgerError, 500),
 )  # fmt: skip
 _FAILURES: dict[int | str, dict[str, Any]] = {
     "default": {"model": d.Failure, "description": "What went wrong, in words."}

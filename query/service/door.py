@@ -6,6 +6,7 @@ import hmac
 from collections.abc import Iterable
 
 from pydantic import SecretStr
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlflow_ledger.consumers.wire import dump
@@ -13,6 +14,7 @@ from mlflow_ledger.consumers.wire import dump
 __all__ = ["MOST_REQUEST_BYTES", "Door"]
 
 MOST_REQUEST_BYTES = 32 * 1024 * 1024
+_TOO_LARGE = f"a request takes at most {MOST_REQUEST_BYTES} bytes"
 _OPEN = "/health"
 
 
@@ -41,7 +43,7 @@ class Door:
             # A web page could have its own name lead here, and read what a browser fetches for it.
             await _refuse(send, 403, "this query service has no token, and answers to local names")
         elif _too_large(headers.get(b"content-length", b"0")):
-            await _refuse(send, 413, f"a request takes at most {MOST_REQUEST_BYTES} bytes")
+            await _refuse(send, 413, _TOO_LARGE)
         else:
             await self._app(scope, _bounded(receive), send)
 
@@ -52,10 +54,6 @@ class Door:
         return hmac.compare_digest(token.strip(), self._token) and scheme.lower() == b"bearer"
 
 
-class _TooLarge(Exception):
-    """More came than was announced, or than is taken."""
-
-
 def _bounded(receive: Receive) -> Receive:
     left = MOST_REQUEST_BYTES
 
@@ -64,7 +62,7 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         left -= len(message.get("body", b""))
         if left < 0:
-            raise _TooLarge
+            raise HTTPException(413, _TOO_LARGE)
         return message
 
     return bounded

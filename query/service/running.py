@@ -50,10 +50,22 @@ def serve(
         timeout_graceful_shutdown=_END_S,
     )
     name = f"[{host}]" if ":" in host else host
-    begun(f"http://{name}:{listening.getsockname()[1]}")
+    address = f"http://{name}:{listening.getsockname()[1]}"
     for asked in (signal.SIGTERM, signal.SIGINT):
         signal.signal(asked, _end)
-    uvicorn.Server(config).run(sockets=[listening])
+    _Announced(config, lambda: begun(address)).run(sockets=[listening])
+
+
+class _Announced(uvicorn.Server):
+    """A server that says when it answers, and heeds signals from then on."""
+
+    def __init__(self, config: uvicorn.Config, begun: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._begun = begun
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._begun()
 
 
 def _end(*_: object) -> None:
