@@ -155,7 +155,7 @@ class Carrier:
         """Whether a blob needs not be sent: somebody has stored it, or its chunks are sound."""
         if not known.complete:
             return False
-        if known.stores:
+        if known.stores or not self._ledger.logs():
             return True
         try:
             self._sound(known)
@@ -169,6 +169,9 @@ class Carrier:
         Raises:
             ArtifactError: none of the logs does.
         """
+        if not self._ledger.logs():
+            msg = f"there is no log here that would hold it, and it is not in {self._blobs}"
+            raise BlobMissing(msg)
         *others, last = self._ledger.logs()
         for log in others:
             try:

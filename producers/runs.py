@@ -56,7 +56,7 @@ from .experiments import active_experiment, check_max_results, experiment_no
 from .run_search import run_filters, run_orders
 
 if TYPE_CHECKING:
-    from mlflow_ledger.consumers import View
+    from mlflow_ledger.consumers import RemoteView, View
 
 __all__ = ["Runs", "active_run", "existing_run"]
 
@@ -193,7 +193,7 @@ class Runs(LedgerStore):
             offset=offset,
         )
 
-        def page(view: View) -> tuple[list[Run], str | None]:
+        def page(view: View | RemoteView) -> tuple[list[Run], str | None]:
             numbers = find_runs(view, search)
             token = None
             if max_results is not None and len(numbers) > max_results:

@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from mlflow_ledger.consumers import RemoteView
+
 from .conditions import Filter, Order, Sql, compare, ilike_duckdb
 
 if TYPE_CHECKING:
@@ -35,12 +37,14 @@ class RunSearch(NamedTuple):
     offset: int
 
 
-def find_runs(view: View, search: RunSearch) -> list[int]:
+def find_runs(view: View | RemoteView, search: RunSearch) -> list[int]:
     """The numbers of the runs that match, in order.
 
     Order: the given keys, values before NaN before missing whichever the direction; then start
     time, newest first; then run id. So pages joined together are the whole answer, ties included.
     """
+    if isinstance(view, RemoteView):
+        return view.search(search._asdict())
     experiments = _experiments(view.keyed, search.experiment_ids)
     if not experiments:
         return []
