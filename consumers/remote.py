@@ -65,6 +65,9 @@ class RemoteState:
     open the view. Use it in one thread, and close it: views are few and have limited lives.
     """
 
+    is_remote = True
+    """Statements are kept until an answer is looked at, and then sent together."""
+
     def __init__(
         self,
         service: QueryService,

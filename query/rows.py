@@ -6,8 +6,6 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mlflow_ledger.consumers import RemoteState
-
 __all__ = ["rows_of_each"]
 
 
@@ -15,6 +13,6 @@ def rows_of_each(
     db: sqlite3.Connection, statement: str, values: Iterable[Sequence[object]]
 ) -> list[list[Any]]:
     """The rows for each of some values, in their order; a remote state is asked once for all."""
-    if isinstance(db, RemoteState):
+    if getattr(db, "is_remote", False):
         return [rows.fetchall() for rows in [db.execute(statement, of_one) for of_one in values]]
     return [db.execute(statement, of_one).fetchall() for of_one in values]
