@@ -188,10 +188,17 @@ class LibrdkafkaClient:
             except KafkaException as error:
                 refused = error.args[0]
             finally:
-                self._asker.poll(0)  # it tells its troubles to who polls it only
+                self._hear(self._asker)
             if refused.code() not in PASSING or time.monotonic() > deadline:
                 raise self._failed(refused)
             time.sleep(_PAUSE_S)  # it refuses at once where nobody leads at the moment
+
+    def _hear(self, consumer: Consumer) -> None:
+        """Let a consumer tell its troubles: it does so to who polls it only."""
+        try:
+            consumer.poll(0)
+        except KafkaException as error:
+            self._trouble.note(error.args[0])
 
     def _at(self, partition: Partition, offset: int = 0) -> TopicPartition:
         topic, number = self._place.topic(partition[0]), partition[1]

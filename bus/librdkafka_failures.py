@@ -47,12 +47,10 @@ class Trouble:
         self, error: KafkaError, operation: str, topics: Iterable[str] = ()
     ) -> LogUnavailable:
         """The error to raise for one of librdkafka; see ``kafka_failures.failure``."""
-        # A producer that may write to no topic at all is told so as the cause of another error.
-        cause = self._last if error.code() == KafkaError._FATAL and self._last else error  # noqa: SLF001
-        if cause.code() in _DENIED:
+        if error.code() in _DENIED:
             return denied(self._place, self._settings, operation, topics)
         what = f"{error.name()}: {error.str()}"
-        if cause.code() in _SILENT:
+        if error.code() in _SILENT:
             return self.unheard(what)
         return unavailable(self._place, f"{what}{self}")
 

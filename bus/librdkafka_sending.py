@@ -11,7 +11,7 @@ from functools import partial
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as Received
 
-from mlflow_ledger.schemas import RecordRefused
+from mlflow_ledger.schemas import LogUnavailable, RecordRefused
 
 from .kafka_client import BATCH_BYTES, MAX_REQUEST_BYTES, MOST_BUFFERED_BYTES, Message, TooLarge
 from .kafka_failures import invalid, unavailable
@@ -40,6 +40,7 @@ class Sending:
         self._room = threading.Event()
         self.broken = False
         """Whether it will never send again, and another one has to."""
+        self._fatal = _Fatal(trouble)
         timeout_ms = int(settings.timeout_s * 1000)
         told = {
             **connection(place, settings),
@@ -52,13 +53,16 @@ class Sending:
             "request.timeout.ms": socket_timeout_ms(settings),
             "queue.buffering.max.messages": _MOST_MESSAGES,
             "queue.buffering.max.kbytes": MOST_BUFFERED_BYTES // 1024,
-            "error_cb": trouble.note,
+            "error_cb": self._fatal.note,
         }
         with making:
             self._producer = Producer(told)
         stop = threading.Event()
         thread = threading.Thread(
-            target=_serve, args=(self._producer, stop), name="mlflow-ledger-kafka", daemon=True
+            target=_serve,
+            args=(self._producer, stop, self._fatal),
+            name="mlflow-ledger-kafka",
+            daemon=True,
         )
         thread.start()
         self._end = weakref.finalize(self, _end, stop, thread)
@@ -77,11 +81,12 @@ class Sending:
         """One message more is no longer waiting."""
         if not self._room.is_set():
             self._room.set()
-        if error is not None and (error.fatal() or error.code() in _TIMED_OUT):
+        if error is not None and (self._fatal.error is not None or error.code() in _TIMED_OUT):
             self.broken = True
 
     def refused(self, error: KafkaError, messages: Sequence[Message]) -> Exception:
         """The error to raise where messages were not taken."""
+        error = self._fatal.error or error
         what = f"{error.name()}: {error.str()}"
         if error.code() in _TOO_LARGE:
             return TooLarge(what)
@@ -171,9 +176,30 @@ class Sent:
         return self._said
 
 
-def _serve(producer: Producer, stop: threading.Event) -> None:
+class _Fatal:
+    """The error after which a producer will never send again, and its queue just grows old."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        self._trouble = trouble
+        self.error: KafkaError | None = None
+
+    def note(self, error: KafkaError) -> None:
+        """Keep it where it is such a one."""
+        self._trouble.note(error)
+        if error.fatal():
+            self.error = error
+
+
+def _serve(producer: Producer, stop: threading.Event, fatal: _Fatal) -> None:
     while not stop.is_set():
-        producer.poll(_SERVE_S)
+        try:
+            producer.poll(_SERVE_S)
+        except KafkaException as error:  # a fatal one
+            fatal.note(error.args[0])
+        except LogUnavailable:
+            continue  # no token to be had: who waits in vain asks for one, and is told that
+        if fatal.error is not None:
+            producer.purge()  # whoever waits is told at once
 
 
 def _end(stop: threading.Event, thread: threading.Thread) -> None:

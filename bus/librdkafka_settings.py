@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 import threading
@@ -16,7 +17,7 @@ __all__ = ["connection", "making", "socket_timeout_ms"]
 
 _LEAST_SOCKET_TIMEOUT_MS = 2_000  # it has to be longer than a fetch waits, by a second
 _MOST_SOCKET_TIMEOUT_MS = 300_000
-_CRITICAL = 2
+_CRITICAL = 2  # of its numbers, as syslog has them
 _LEAST_LIFE_S, _UNKNOWN_LIFE_S = 2.0, 300.0
 
 making = threading.Lock()
@@ -35,6 +36,7 @@ def connection(place: KafkaPlace, settings: KafkaSettings) -> dict[str, Any]:
         LogUnavailable: there is no token to be had.
     """
     said = {
+        "logger": _hushed(),
         "bootstrap.servers": ",".join(place.servers),
         "client.id": "mlflow-ledger",
         "security.protocol": settings.security_protocol,
@@ -46,7 +48,7 @@ def connection(place: KafkaPlace, settings: KafkaSettings) -> dict[str, Any]:
         "socket.connection.setup.timeout.ms": max(int(settings.timeout_s * 1000), 1_000),
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1_000,
-        "log_level": _CRITICAL,  # what else it has to say comes as an error of ours
+        "log_level": _CRITICAL,
     }
     return {name: value for name, value in said.items() if value is not None}
 
@@ -55,6 +57,17 @@ def socket_timeout_ms(settings: KafkaSettings) -> int:
     """How long a request may take, within librdkafka's bounds."""
     wished_ms = int(settings.timeout_s * 1000)
     return min(max(wished_ms, _LEAST_SOCKET_TIMEOUT_MS), _MOST_SOCKET_TIMEOUT_MS)
+
+
+def _hushed() -> logging.Logger:
+    """Where librdkafka logs to: what it has to say comes as an error of ours.
+
+    Whoever wants to read it too gives the logger ``librdkafka`` a level.
+    """
+    logger = logging.getLogger("librdkafka")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL + 1)
+    return logger
 
 
 def _tls(settings: KafkaSettings) -> dict[str, Any]:
