@@ -24,7 +24,7 @@ from mlflow_ledger.bus import (
     forkable,
     prepare,
 )
-from mlflow_ledger.schemas import Envelope, Event, LogMissing
+from mlflow_ledger.schemas import BlobMissing, Envelope, Event, LogMissing
 
 from .blob_place import place_of
 from .blobs import Blobs
@@ -200,6 +200,11 @@ class Ledger:
     def logs(self) -> list[SqliteLog]:
         """Where events stand that readers are shown."""
         return [self.log]
+
+    def distant_blob(self, digest: str) -> Iterator[bytes]:
+        """The bytes of a blob from where the log is, where no log is here."""
+        msg = f"blob {digest} is nowhere but here"
+        raise BlobMissing(msg)
 
     def follow(self) -> None:
         """Bring the log here up to date, where it is a copy of one that stands elsewhere."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import urllib3
@@ -19,6 +20,7 @@ _CONNECT_S, _ANSWER_S = 2.0, 60.0
 _MOST_AWAY_S = 10.0
 _FIRST_REST_S, _MOST_REST_S = 0.02, 0.5
 _CONNECTIONS = 32
+_PIECE_BYTES = 1024 * 1024
 _OK, _NO_CONTENT, _UNAUTHORIZED, _BUSY = 200, 204, 401, 503
 
 
@@ -42,6 +44,20 @@ class QueryService:
     def get(self, path: str) -> Any:
         """What stands at a path."""
         return self._ask("GET", path, None)
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """The bytes at a path, in pieces."""
+        try:
+            answer = self._pool.request(
+                "GET", self.url + path, headers=self._headers, redirect=False, preload_content=False
+            )
+            if answer.status != _OK:
+                answer.read(cache_content=True)
+                raise self._error(answer)
+            yield from answer.stream(_PIECE_BYTES)
+            answer.release_conn()
+        except urllib3.exceptions.HTTPError as error:
+            raise self._away(error) from error
 
     def post(self, path: str, document: Any) -> Any:
         """The answer to a document.

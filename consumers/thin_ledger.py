@@ -139,6 +139,10 @@ class ThinLedger(Speaking):
         """None: no event is kept here."""
         return []
 
+    def distant_blob(self, digest: str) -> Iterator[bytes]:
+        """The bytes of a blob, from the service's log."""
+        return self._service.pieces(f"/v1/blobs/{digest}")
+
     def follow(self) -> None:
         """Nothing: there is no copy of the log here."""
 

@@ -6,12 +6,10 @@ import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mlflow_ledger.consumers import RemoteView
-
 from .conditions import Filter, Order, Sql, compare, ilike_duckdb
 
 if TYPE_CHECKING:
-    from mlflow_ledger.consumers import View
+    from mlflow_ledger.consumers import RemoteView, View
 
 __all__ = ["RunSearch", "find_runs"]
 
@@ -43,6 +41,8 @@ def find_runs(view: View | RemoteView, search: RunSearch) -> list[int]:
     Order: the given keys, values before NaN before missing whichever the direction; then start
     time, newest first; then run id. So pages joined together are the whole answer, ties included.
     """
+    from mlflow_ledger.consumers import RemoteView
+
     if isinstance(view, RemoteView):
         return view.search(search._asdict())
     experiments = _experiments(view.keyed, search.experiment_ids)

@@ -14,6 +14,7 @@ import click
 from .arguments import ledger_at, uri
 
 if TYPE_CHECKING:
+    from mlflow_ledger.bus import Spool
     from mlflow_ledger.consumers import Ledger, Publishing, Service, Storing
     from mlflow_ledger.query.service_metrics import Counts
 
@@ -93,9 +94,12 @@ class _Duties:
         self._every = snapshot_every
         self._publishing: Publishing | None = None
         self._storing: Storing | None = None
+        self._spool: Spool | None = None
 
     def of(self, ledger: Ledger) -> Sequence[Any]:
-        from mlflow_ledger.consumers import Publishing, Storing
+        from mlflow_ledger.consumers import KafkaLedger, Publishing, Storing
+
+        self._spool = ledger.spool if isinstance(ledger, KafkaLedger) else None
 
         self._publishing = Publishing(ledger, ledger.bundles(), self._every)
         duties: list[Any] = [self._publishing]
@@ -114,6 +118,7 @@ class _Duties:
             blobs_stored=storing.stored if storing else 0,
             blob_failures=storing.failures if storing else 0,
             blobs_waiting=storing.waiting if storing else 0,
+            spool_depth=self._spool.depth().events if self._spool else 0,
         )
 
     def close(self) -> None:

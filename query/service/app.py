@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 from starlette.exceptions import HTTPException
@@ -93,6 +94,7 @@ def _routes(reader: Reader) -> APIRouter:
     _add_positions(routes, reader)
     _add_views(routes, reader)
     _add_verdicts(routes, reader)
+    _add_blobs(routes, reader)
     return routes
 
 
@@ -155,6 +157,13 @@ def _add_verdicts(routes: APIRouter, reader: Reader) -> None:
         """Follow the topics until what was said is folded, and tell what became of it."""
         found = reader.verdicts(asked.said, asked.timeout_s)
         return _answer({"verdicts": [_verdict(verdict) for verdict in found]})
+
+
+def _add_blobs(routes: APIRouter, reader: Reader) -> None:
+    @routes.get("/blobs/{digest}", response_class=StreamingResponse)
+    def blob(digest: str) -> Response:
+        """The bytes of an artifact, by digest, from the log or the blob store."""
+        return StreamingResponse(reader.blob(digest), media_type="application/octet-stream")
 
 
 def _verdict(verdict: tuple[str, ...] | None) -> dict[str, str]:

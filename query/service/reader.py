@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,16 @@ class Reader:
         self.leases = leases or Leases(ledger)
         self.name = secrets.token_hex(8)
         self._searching = threading.Lock()
+
+    def blob(self, digest: str) -> Iterator[bytes]:
+        """The bytes of a blob that is in the log or the blob store, checked on the way.
+
+        Raises:
+            ArtifactError: it is in neither, or no digest is written like that.
+        """
+        pieces = self.ledger.carrier.read(digest, wait_s=0)
+        first = next(pieces, b"")  # now: an error is still an answer of its own
+        return itertools.chain([first], pieces)
 
     def facts(self) -> dict[str, Any]:
         """Which ledger this is."""

@@ -96,7 +96,7 @@ def test_openapi_is_whole(client: Client) -> None:
     assert set(operations) == {
         ("/health", "get"), ("/v1/ledger", "get"), ("/v1/position", "get"), ("/v1/wait", "post"),
         ("/v1/views", "post"), ("/v1/views/{view}", "post"), ("/v1/views/{view}", "delete"),
-        ("/v1/rehearsals", "post"), ("/v1/verdicts", "post"),
+        ("/v1/rehearsals", "post"), ("/v1/verdicts", "post"), ("/v1/blobs/{digest}", "get"),
     }  # fmt: skip
     assert page["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
     for (path, _), operation in operations.items():

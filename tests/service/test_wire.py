@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_ledger.bus import ChangedMeanwhile
+from mlflow_ledger.consumers import FOLD_VERSION
 from mlflow_ledger.consumers.wire import (
     check_versions,
     dump,
@@ -103,5 +104,7 @@ def test_every_event_comes_as_it_went(event: Event) -> None:
 
 
 def test_other_versions_are_named_with_the_way_out() -> None:
-    with pytest.raises(LogForeign, match=r"fold version 999, here .*fold version 1: .*Install"):
+    with pytest.raises(
+        LogForeign, match=rf"fold version 999, here .*fold version {FOLD_VERSION}: .*Install"
+    ):
         check_versions(1, 999, "at http://host:8080")
