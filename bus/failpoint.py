@@ -12,6 +12,10 @@ import signal
 __all__ = ["FAILPOINTS", "reach"]
 
 FAILPOINTS = (
+    "mirror.moved",
+    "mirror.begun",
+    "mirror.written",
+    "mirror.taken",
     "append.begun",
     "append.written",
     "append.committed",

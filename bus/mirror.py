@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 from mlflow_ledger.schemas import LogUnavailable
 
+from .failpoint import reach
 from .log import Outgoing, Stored
+from .mirror_file import MirrorDamaged, MirrorFailures, mirror_damaged
 from .position import EMBEDDED, Partition, Position, position_text
 from .sqlite import SqliteLog, Synchronous
-from .sqlite_rows import INSERT
+from .sqlite_rows import INSERT, Fetch
 
 __all__ = ["MirrorLog", "Mirrored"]
 
@@ -43,7 +45,9 @@ class MirrorLog(SqliteLog):
     ) -> None:
         """Use the mirror at ``path`` of topics with so many partitions each."""
         super().__init__(path, synchronous, make_folder=make_folder)
+        self.failures = MirrorFailures(path)
         self._counts = dict(partitions)
+        self._written_inode = 0
         self._run: tuple[int, int, Partition, int] = (0, 0, EMBEDDED, 0)
 
     @classmethod
@@ -59,6 +63,22 @@ class MirrorLog(SqliteLog):
             db.executemany("INSERT INTO meta VALUES (?, ?)", sorted(facts.items()))
 
         cls.create(path, ledger_id, complete)
+
+    def connection(self) -> sqlite3.Connection:
+        """The connection that writes: to the file that is now there; use it under :attr:`lock`."""
+        if self._connection is not None and self._written_inode != self._inode_now():
+            self._connection.close()
+            self._connection = None
+            self._dictionary.forget()
+        if self._connection is None:
+            super().connection()
+            self._written_inode = self._inode_now()
+        assert self._connection is not None
+        return self._connection
+
+    def damaged(self, what: str) -> MirrorDamaged:
+        """The error to raise where the mirror is not what was copied."""
+        return mirror_damaged(self.path, what)
 
     def facts(self) -> dict[str, str]:
         """What was said of the copied topics when the mirror began."""
@@ -104,6 +124,8 @@ class MirrorLog(SqliteLog):
                 entry = known.get(partition, _NOTHING)
                 if following > entry.next_offset:
                     _save(db, partition, following, last.get(partition), entry)
+            reach("mirror.written")
+        reach("mirror.taken")
         return len(fresh)
 
     def _insert(self, db: sqlite3.Connection, records: Sequence[Stored], first: int) -> None:

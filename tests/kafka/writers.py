@@ -1,0 +1,153 @@
+"""Processes that write to a ledger and follow it while tests end brokers, or them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import NamedTuple
+
+from mlflow_ledger.bus import KafkaSettings, Settings, failpoint, kafka_place
+from mlflow_ledger.consumers import KafkaLedger, find_replica
+from mlflow_ledger.schemas import (
+    ExperimentCreated,
+    KeyValue,
+    LogUnavailable,
+    RunCreated,
+    RunDataLogged,
+    RunDataLoggedContent,
+    decode,
+)
+from tests.bus.programs import FORKSERVER
+
+from .hosts import PARTITIONS
+
+__all__ = ["Notes", "copying", "marks", "opened", "start", "writing"]
+
+_PATIENCE_S = 400
+_TIMEOUT_S = 4.0
+_CATALOG_EVERY = 10
+_PACE_S = 0.02
+
+
+class Notes(NamedTuple):
+    """What a writer has noted of its calls, each by its mark."""
+
+    tried: set[str]
+    returned: set[str]
+
+    @classmethod
+    def of(cls, folder: Path) -> Notes:
+        """Of all writers that note in a folder."""
+        tried: set[str] = set()
+        returned: set[str] = set()
+        for path in folder.glob("notes-*"):
+            for line in path.read_text("utf-8").splitlines():
+                kind, _, mark = line.partition(" ")
+                {"try": tried, "done": returned}[kind].add(mark)
+        return cls(tried, returned)
+
+
+def opened(
+    servers: str, name: str, home: Path, delivery: str, *, timeout_s: float = _TIMEOUT_S
+) -> KafkaLedger:
+    """The ledger as a host sees it, with little patience for brokers that are away."""
+    kafka = KafkaSettings(partitions=PARTITIONS, timeout_s=timeout_s)
+    settings = Settings.read(delivery=delivery, home=str(home), read_wait_s="1", drain_s="0.5")
+    place = kafka_place(f"ledger+kafka://{servers}/{name}")
+    return KafkaLedger(find_replica(place, home, kafka), settings, kafka)
+
+
+def start(work: Callable[..., None], *arguments: object, dies_at: str = "") -> ForkServerProcess:
+    """Run a function of this module in a process of its own, to be killed at a failpoint."""
+    process = FORKSERVER.Process(target=_work, args=(work, arguments, dies_at))
+    process.start()
+    return process
+
+
+def _work(work: Callable[..., None], arguments: tuple[object, ...], dies_at: str) -> None:
+    signal.alarm(_PATIENCE_S)
+    if dies_at:
+        failpoint._WANTED = dies_at
+    work(*arguments)
+
+
+def writing(
+    servers: str, name: str, home: Path, delivery: str, folder: Path, writer: str
+) -> None:
+    """Write until the file ``stop`` is there; every call is noted before and, if it returns, after.
+
+    Whatever a call raises but that the log is away ends the process.
+    """
+    ledger = opened(servers, name, home, delivery)
+    with (folder / f"notes-{writer}").open("ab", buffering=0) as notes:
+        number = 0
+        while not (folder / "stop").exists():
+            number += 1
+            time.sleep(_PACE_S)  # what is said while nothing goes wrong shows little
+            mark = f"{writer}-{number}"
+            os.write(notes.fileno(), f"try {mark}\n".encode())
+            try:
+                _say(ledger, writer, number, mark)
+            except LogUnavailable:
+                continue
+            os.write(notes.fileno(), f"done {mark}\n".encode())
+    ledger.close()
+
+
+def _say(ledger: KafkaLedger, writer: str, number: int, mark: str) -> None:
+    if number % _CATALOG_EVERY == 0:
+        created = ExperimentCreated(
+            experiment_id=str(zlib.crc32(mark.encode()) + 1), name=mark, artifact_location="x"
+        )
+        ledger.write(lambda _: [created])
+    elif number % _CATALOG_EVERY == 1:
+        run = RunCreated(run_id=mark, experiment_id="0", artifact_uri="x")
+        ledger.write(lambda _: [run])
+    else:
+        of = f"{writer}-{number - (number - 1) % _CATALOG_EVERY}"
+        tags = [KeyValue(key=mark, value="1")]
+        logged = RunDataLogged(run_id=of, content=RunDataLoggedContent(tags=tags))
+        ledger.write(lambda db: [logged] if _knows(db, of) else [])
+
+
+def _knows(db: sqlite3.Connection, run_id: str) -> bool:
+    return db.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is not None
+
+
+def copying(servers: str, name: str, home: Path, then: Path | None = None) -> None:
+    """Copy and fold a ledger; say so in a file when that is done."""
+    ledger = opened(servers, name, home, "ack", timeout_s=30.0)
+    ledger.catch_up()
+    ledger.close()
+    if then is not None:
+        then.touch()
+
+
+def marks(ledger: KafkaLedger) -> Counter[str]:
+    """How often what writers have marked stands in a replica, each identity counted once."""
+    return Counter(_marks(ledger))
+
+
+def _marks(ledger: KafkaLedger) -> Iterator[str]:
+    seen: set[tuple[str, int]] = set()
+    for _, _, record in ((s.partition, s.offset, s.record) for s in ledger.log.rows(1)):
+        envelope = record.envelope
+        if (envelope.source, envelope.id) in seen:
+            continue
+        seen.add((envelope.source, envelope.id))
+        if envelope.type == "Unreadable":
+            continue
+        event = decode(envelope.type, record.head, record.content)
+        if isinstance(event, RunCreated):
+            yield event.run_id
+        elif isinstance(event, ExperimentCreated) and event.experiment_id != "0":
+            yield event.name
+        elif isinstance(event, RunDataLogged) and event.content is not None:
+            yield from (tag.key for tag in event.content.tags)
