@@ -128,6 +128,25 @@ class MirrorLog(SqliteLog):
         reach("mirror.taken")
         return len(fresh)
 
+    def copy_to(self, target: Path) -> tuple[Position, int]:
+        """Copy the mirror, as it is at one moment, to a file of its own.
+
+        Returns where the copy stands in the topics, and how many events it holds. Whoever writes
+        does not wait for it.
+        """
+        with self.failures:
+            source = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
+            copy = sqlite3.connect(target, isolation_level=None)
+            try:
+                source.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")
+                offsets = {partition: m.next_offset for partition, m in self._known(copy).items()}
+                (events,) = copy.execute("SELECT count(*) FROM events").fetchone()
+            finally:
+                copy.close()
+                source.close()
+        return Position(self.ledger_id, offsets), int(events)
+
     def _insert(self, db: sqlite3.Connection, records: Sequence[Stored], first: int) -> None:
         expected: tuple[Partition, int] | None = None
         rows, origins = [], []

@@ -49,6 +49,10 @@ class Position:
             self.offset(partition) >= offset for partition, offset in other.offsets.items()
         )
 
+    def distance(self, end: Position) -> int:
+        """How many offsets lie between here and ``end``: at least as many as there are events."""
+        return sum(max(0, n - self.offset(partition)) for partition, n in end.offsets.items())
+
     def __str__(self) -> str:
         """The text form."""
         if set(self.offsets) <= {EMBEDDED}:

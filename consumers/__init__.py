@@ -14,14 +14,21 @@ from .delivery import Delivered, Delivery
 from .digest import STATE_TABLES, rows_digest, state_digest
 from .fold import FOLD_VERSION, Fold, Verdict
 from .known import ExperimentFacts, Foreseen, Known, ModelFacts
+from .lag import Lag, lag_of
 from .ledger import Ledger
 from .onlooking import looked_at
 from .opening import check_uri, open_ledger
+from .service import Duty, Service, Status
 from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
+from .storing import Storing
+from .telling import Telling
 
 if TYPE_CHECKING:
     from .analytics import Analytics, AnalyticsDamaged, View, is_damage
+    from .bundle import Bundle
+    from .bundles import Bundles
     from .kafka_ledger import KafkaLedger
+    from .publishing import Publishing
     from .replica import Replica, find_replica
     from .snapshots import Snapshot, Snapshots
 
@@ -33,25 +40,34 @@ __all__ = [
     "AnalyticsDamaged",
     "Backlog",
     "Blobs",
+    "Bundle",
+    "Bundles",
     "Carried",
     "Carrier",
     "Collection",
     "Decide",
     "Delivered",
     "Delivery",
+    "Duty",
     "ExperimentFacts",
     "Fold",
     "Foreseen",
     "KafkaLedger",
     "Known",
+    "Lag",
     "Ledger",
     "ModelFacts",
+    "Publishing",
     "Replica",
+    "Service",
     "Snapshot",
     "Snapshots",
     "StateDamaged",
     "StateFailures",
     "StateFiles",
+    "Status",
+    "Storing",
+    "Telling",
     "Verdict",
     "View",
     "carried",
@@ -63,6 +79,7 @@ __all__ = [
     "digest_of",
     "find_replica",
     "is_damage",
+    "lag_of",
     "looked_at",
     "open_ledger",
     "plan_collection",
@@ -75,6 +92,9 @@ _LAZY = {
     "AnalyticsDamaged": "analytics",
     "KafkaLedger": "kafka_ledger",
     "Replica": "replica",
+    "Bundle": "bundle",
+    "Bundles": "bundles",
+    "Publishing": "publishing",
     "Snapshot": "snapshots",
     "Snapshots": "snapshots",
     "View": "analytics",

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from mlflow_ledger.bus import UNREADABLE, Partition, Stored
 from mlflow_ledger.schemas import DecodeError, Event, LogForeign, Refused, decode
 
-from .rules import Context, Numbers, rules_of
+from .rules import Context, Numbers, Pending, rules_of
 
 __all__ = ["FOLD_VERSION", "Fold", "Verdict"]
 
@@ -33,6 +35,7 @@ class Verdict(NamedTuple):
 
 _ACCEPTED = Verdict("accepted")
 _DUPLICATE = Verdict("duplicate")
+_METRICS_ONLY = {"m"}
 _json = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -48,7 +51,11 @@ class Fold:
         self._db = db
         self._sources: dict[str, int] = {}
         self._numbers: Numbers = {}
+        self._highest: dict[int, int] = {}
+        """The highest id folded of each source: what comes behind it is new without a look."""
         self._progress: dict[Partition, tuple[int, bytes, int]] = {}
+        self._seq = 0
+        self._pending = Pending(db)
 
     def refresh(self) -> None:
         """Read the progress as this transaction sees it; another fold may have gone on."""
@@ -60,18 +67,23 @@ class Fold:
         }
         if progress != self._progress:
             self._numbers.clear()
+            self._highest.clear()
         self._progress = progress
+        self._seq = max((seq for _, _, seq in progress.values()), default=0)
 
     def forget(self) -> None:
         """Forget what a transaction that was rolled back has taught."""
         self._sources.clear()
         self._numbers.clear()
+        self._highest.clear()
         self._progress.clear()
+        self._seq = 0
+        self._pending.forget()
 
     @property
     def seq(self) -> int:
         """How many records this state has seen."""
-        return max((seq for _, _, seq in self._progress.values()), default=0)
+        return self._seq
 
     def next_offset(self, partition: Partition) -> int:
         """The offset that follows the last one folded, 0 where there is none."""
@@ -87,13 +99,28 @@ class Fold:
         Raises:
             LogForeign: the record names rules that this program does not know.
         """
+        verdict = self._fold(stored, event)
+        self._pending.write()
+        return verdict
+
+    def apply_all(self, records: Iterable[Stored]) -> None:
+        """Fold records one after the other; what they change is written at the end, in one go.
+
+        Raises:
+            LogForeign: as :meth:`apply`; nothing of the transaction may then be kept.
+        """
+        for stored in records:
+            self._fold(stored, None)
+        self._pending.write()
+
+    def _fold(self, stored: Stored, event: Event | None) -> Verdict:
         digest = stored.record.digest()
-        seq = self.seq + 1
+        self._seq = seq = self._seq + 1
         self._progress[stored.partition] = (stored.offset + 1, digest, seq)
         verdict = self._identify(stored, digest)
         if verdict is None:
             verdict = self._decide(stored, event, seq)
-        if verdict.kind not in ("accepted", "duplicate"):
+        if verdict is not _ACCEPTED and verdict.kind not in ("accepted", "duplicate"):
             self._keep(stored, digest, verdict)
         return verdict
 
@@ -108,6 +135,11 @@ class Fold:
         """Drop what was folded before; None for what is new, ids that come late included."""
         envelope = stored.record.envelope
         source_no = self._source_no(envelope.source)
+        if envelope.id > self._highest[source_no]:
+            self._highest[source_no] = envelope.id
+            self._pending.identities.append((source_no, envelope.id, digest[:8]))
+            return None
+        self._pending.write_identities()
         added = self._db.execute(
             "INSERT OR IGNORE INTO identities VALUES (?, ?, ?)",
             (source_no, envelope.id, digest[:8]),
@@ -141,7 +173,7 @@ class Fold:
         try:
             if event is None:
                 event = decode(record.envelope.type, record.head, record.content)
-            context = Context(self._db, record.envelope, seq, self._numbers)
+            context = Context(self._db, record.envelope, seq, self._numbers, self._pending)
             rules[type(event)](context, event)
         except DecodeError as error:
             return Verdict("unreadable", "UNREADABLE", str(error))
@@ -152,8 +184,8 @@ class Fold:
 
     def _note_changes(self, context: Context) -> None:
         if context.touched or context.catalog:
-            touched = _json(context.touched) if context.touched else ""
-            self._db.execute("INSERT INTO changes VALUES (?, ?)", (context.seq, touched))
+            touched = _touched(context.touched)
+            self._pending.changes.append((context.seq, touched))
 
     def _keep(self, stored: Stored, digest: bytes, verdict: Verdict) -> None:
         envelope = stored.record.envelope
@@ -167,10 +199,31 @@ class Fold:
 
     def _source_no(self, source: str) -> int:
         number = self._sources.get(source)
+        if number is not None and number in self._highest:
+            return number
         if number is None:
             self._db.execute("INSERT OR IGNORE INTO sources (source) VALUES (?)", (source,))
             (number,) = self._db.execute(
                 "SELECT source_no FROM sources WHERE source = ?", (source,)
             ).fetchone()
             self._sources[source] = number
+        self._pending.write_identities()
+        (highest,) = self._db.execute(
+            "SELECT max(id) FROM identities WHERE source_no = ?", (number,)
+        ).fetchone()
+        self._highest[number] = highest or 0
         return int(number)
+
+
+def _touched(touched: dict[int, dict[str, list[str]]]) -> str:
+    """What was touched, as the list of changes keeps it: JSON, or nothing."""
+    if len(touched) == 1:
+        ((run_no, kinds),) = touched.items()
+        if kinds.keys() == _METRICS_ONLY and len(kinds["m"]) == 1:
+            return f'{{"{run_no}": {_one_metric(kinds["m"][0])}}}'
+    return _json(touched) if touched else ""
+
+
+@lru_cache(maxsize=4096)
+def _one_metric(key: str) -> str:
+    return _json({"m": [key]})

@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 import time
 
-from mlflow_ledger.bus import FileLock, KafkaLog, MirrorLog, Position, forkable
+from mlflow_ledger.bus import FileLock, KafkaLog, MirrorLog, Position, forkable, reach
 from mlflow_ledger.schemas import LogDamaged, LogUnavailable
 
 from .keyed_state import Progress
 from .replica import Replica
+from .telling import Telling
 
-__all__ = ["Follower"]
+__all__ = ["WORTH_TELLING", "Follower"]
 
 _POLL_S = 0.002
+WORTH_TELLING = 20_000
+"""How many events have to be missing for anybody to be told how their copying goes on."""
 
 
 class Follower:
@@ -21,8 +24,15 @@ class Follower:
 
     fork_order = 3
 
-    def __init__(self, replica: Replica, kafka: KafkaLog, mirror: MirrorLog) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        kafka: KafkaLog,
+        mirror: MirrorLog,
+        telling: Telling | None = None,
+    ) -> None:
         """Copy ``kafka`` to ``mirror``; nothing is connected yet."""
+        self._telling = telling
         self._replica = replica
         self._kafka = kafka
         self._mirror = mirror
@@ -46,13 +56,33 @@ class Follower:
         while not self._mirror.position().covers(end):
             if self._lock.try_acquire():
                 try:
-                    self._copy(end, deadline, progress)
+                    if not self._copy(end, deadline, progress):
+                        raise self._late()
                 finally:
                     self._lock.release()
                 return end
             if time.monotonic() > deadline:
                 raise self._late()
             time.sleep(_POLL_S)
+        return end
+
+    def advance(self, budget_s: float, progress: Progress | None = None) -> Position:
+        """Copy for about so long; returns the end as it was at the beginning.
+
+        Where another process is just copying, there is nothing to do.
+
+        Raises:
+            LogUnavailable: the brokers are away.
+            LogForeign, LogDamaged: the topics are no longer those that were copied.
+        """
+        self._check()
+        deadline = time.monotonic() + budget_s
+        end = self._kafka.end()
+        if not self._mirror.position().covers(end) and self._lock.try_acquire():
+            try:
+                self._copy(end, deadline, progress)
+            finally:
+                self._lock.release()
         return end
 
     def close(self) -> None:
@@ -72,14 +102,31 @@ class Follower:
         self._lock.after_fork_in_child()
         self._checked = False
 
-    def _copy(self, end: Position, deadline: float, progress: Progress | None) -> None:
-        behind = sum(end.offsets.values())
-        for batch, reached in self._kafka.batches(self._mirror.position(), end):
-            self._mirror.take(batch, reached)
-            if progress is not None:
-                progress(sum(reached.offsets.values()), behind)
-            if time.monotonic() > deadline and not reached.covers(end):
-                raise self._late()
+    def _copy(self, end: Position, deadline: float, progress: Progress | None) -> bool:
+        """Copy up to ``end``; whether there was the time for all of it."""
+        begun = self._mirror.position()
+        done, behind = 0, begun.distance(end)
+        told = self._told(behind) if progress is None else progress
+        try:
+            for batch, reached in self._kafka.batches(begun, end):
+                self._mirror.take(batch, reached)
+                reach("mirror.taken")
+                done = behind - reached.distance(end)
+                if told is not None:
+                    told(done, behind)
+                if time.monotonic() > deadline and not reached.covers(end):
+                    return False
+        finally:
+            if told is not progress and self._telling is not None:
+                self._telling.stop()
+        return True
+
+    def _told(self, behind: int) -> Progress | None:
+        """Whom to tell, where it will take a while and nobody else asked to be told."""
+        telling = self._telling
+        if telling is None or behind < WORTH_TELLING:
+            return None
+        return lambda done, of: telling("copying events", done, of)
 
     def _late(self) -> LogUnavailable:
         msg = (

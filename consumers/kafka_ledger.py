@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import sqlite3
 import threading
@@ -11,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from mlflow_ledger.bus import (
     EMBEDDED,
@@ -40,12 +41,16 @@ from mlflow_ledger.schemas import (
 )
 
 from .committer import Decide, check_verdict, rejection_of
-from .follower import Follower
-from .keyed_state import KeyedState, rehearsal
+from .follower import WORTH_TELLING, Follower
+from .keyed_state import KeyedState, Progress, rehearsal
 from .known import Foreseen
 from .ledger import Ledger
 from .overlay import Overlay
 from .replica import Replica
+from .telling import Telling
+
+if TYPE_CHECKING:
+    from .bundles import Bundles
 
 __all__ = ["KafkaLedger"]
 
@@ -73,10 +78,15 @@ class KafkaLedger(Ledger):
     log: MirrorLog
 
     def __init__(
-        self, replica: Replica, settings: Settings, kafka_settings: KafkaSettings | None = None
+        self,
+        replica: Replica,
+        settings: Settings,
+        kafka_settings: KafkaSettings | None = None,
+        telling: Telling | None = None,
     ) -> None:
-        """Use the ledger that :func:`find_replica` has found."""
+        """Use the ledger that :func:`find_replica` has found; ``telling`` is told of long work."""
         self._replica = replica
+        self._telling = telling
         super().__init__(replica.folder, settings)
         kafka_settings = kafka_settings or KafkaSettings.read()
         hasty = min(settings.read_wait_s, kafka_settings.timeout_s)
@@ -86,7 +96,7 @@ class KafkaLedger(Ledger):
             kafka_settings.model_copy(update={"timeout_s": hasty}),
             replica.ledger_id,
         )
-        self._follower = Follower(replica, self._reading, self.log)
+        self._follower = Follower(replica, self._reading, self.log, telling)
         self.spool = Spool(
             self.folder / "spool.sqlite", settings.spool_bytes, synchronous=settings.synchronous
         )
@@ -99,6 +109,7 @@ class KafkaLedger(Ledger):
         self._rest_s = 0.0
         self._overlay: Overlay | None = None
         self._overlaying = threading.Lock()
+        self._whole = False
 
     @property
     def ledger_id(self) -> str:
@@ -142,12 +153,42 @@ class KafkaLedger(Ledger):
         with Ledger.read(self) if current is self else current.read() as db:
             yield db
 
-    def catch_up(self) -> Position:
+    def catch_up(self, progress: Progress | None = None) -> Position:
         """Copy and fold everything up to the end of the topics; returns the position reached."""
         self._begin_mirror()
         end = self._follower.follow(self.kafka.timeout_s)
-        self._fold_rest()
+        self._fold_rest(progress)
         return end
+
+    def advance(self, budget_s: float, progress: Progress | None = None) -> Position:
+        """Copy for about so long, fold what was copied, and say where the topics end.
+
+        Raises:
+            LogUnavailable: the brokers are away.
+        """
+        self._begin_mirror()
+        end = self._follower.advance(budget_s, progress)
+        self._fold_rest(progress)
+        return end
+
+    def position(self) -> Position:
+        """How far this host has copied the topics."""
+        return self.log.position()
+
+    def oldest_missing_ms(self, end: Position) -> int | None:
+        """When the brokers took the oldest event before ``end`` that is not copied yet."""
+        here = self.log.position()
+        missing = [p for p, offset in end.offsets.items() if here.offset(p) < offset]
+        found = [self._reading.at(partition, here.offset(partition)) for partition in missing]
+        return min((stored.append_ms for stored in found if stored), default=None)
+
+    def bundles(self) -> Bundles | None:
+        """The snapshots for new hosts, where there is a blob store that hosts share."""
+        if self.settings.blobs is None:
+            return None
+        from .bundles import Bundles
+
+        return Bundles(self.blobs.place, self._replica)
 
     def follow(self) -> None:
         """Copy what is new in the topics, unless the brokers were away a moment ago."""
@@ -155,7 +196,8 @@ class KafkaLedger(Ledger):
         if self._resting():
             return
         try:
-            self._follower.follow(self.settings.read_wait_s)
+            # Before it was there once, a replica may miss anything: a first look waits for all.
+            self._follower.follow(self.settings.read_wait_s if self._whole else math.inf)
         except LogUnavailable as error:
             if self.log.last_offset() == 0:
                 raise
@@ -164,6 +206,7 @@ class KafkaLedger(Ledger):
             if self._rest_s:
                 _log.warning("%s answers again", self._replica.place)
             self._rest_s = 0.0
+            self._whole = True
 
     def logs(self) -> list[SqliteLog]:
         """The mirror, and while events wait what lies over it."""
@@ -247,9 +290,32 @@ class KafkaLedger(Ledger):
     def _begin_mirror(self) -> None:
         if self.log.path.exists():
             return
+        self._make_place()
+        bundles = self.bundles()
+        if bundles is not None:
+            from .cold_start import ColdStart
+
+            ColdStart(bundles, self.log.path, self.files, self._telling).fetch(self.log.lock)
         with self.log.lock:
             if not self.log.path.exists():
                 MirrorLog.begin(self.log.path, self._replica.ledger_id, self._replica.facts())
+
+    def _fold_rest(self, progress: Progress | None = None) -> None:
+        telling = self._telling
+        if progress is not None or telling is None:
+            super()._fold_rest(progress)
+            return
+        begun: list[int] = []
+
+        def tell(done: int, of: int) -> None:
+            begun.append(done)
+            if of - begun[0] >= WORTH_TELLING:
+                telling("folding events", done - begun[0], of - begun[0])
+
+        try:
+            super()._fold_rest(tell)
+        finally:
+            telling.stop()
 
     def _begin_or_repair(self) -> None:
         self._begin_mirror()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from mlflow_ledger.bus import FileLock, SqliteLog, abandon, reach
+from mlflow_ledger.bus import FileLock, SqliteLog, Stored, abandon, reach
 from mlflow_ledger.schemas import LogMissing
 
 from .fold import Fold
@@ -58,8 +58,10 @@ class KeyedState:
         assert self._fold is not None
         return self._db, self._fold
 
-    def caught_up(self) -> tuple[sqlite3.Connection, Fold]:
+    def caught_up(self, progress: Progress | None = None) -> tuple[sqlite3.Connection, Fold]:
         """The state with everything folded that now stands in the log.
+
+        ``progress`` is told between two transactions, and may end the work by raising.
 
         Raises:
             StateDamaged: it cannot be read, or is not of this log; build it again.
@@ -70,7 +72,7 @@ class KeyedState:
             msg = f"the state in {self._folder} is ahead of the log, which was cut back or replaced"
             raise StateDamaged(msg)
         if following <= last:
-            self._catch_up(db, fold, following, last, None)
+            self._catch_up(db, fold, following, last, progress)
         return db, fold
 
     def rebuild(self, progress: Progress | None = None) -> None:
@@ -158,14 +160,11 @@ class KeyedState:
         reach("catchup.begun")
         while first <= last:
             with transaction(db, fold):
-                expected = first
-                for stored in self._log.rows(first, _BATCH):
-                    if stored.offset != first:
-                        break
-                    fold.apply(stored)
-                    first = stored.offset + 1
-                if first == expected:
+                before = fold.seq
+                fold.apply_all(_unbroken(self._log.rows(first, _BATCH), first))
+                if fold.seq == before:
                     raise self._log.damaged(f"event {first} is missing, later ones are there")
+                first += fold.seq - before
                 fold.save_progress()
             reach("catchup.folded")
             if progress is not None:
@@ -200,6 +199,15 @@ def rehearsal(db: sqlite3.Connection, fold: Fold) -> Iterator[None]:
         fold.forget()
         if db.in_transaction:
             db.execute("ROLLBACK")
+
+
+def _unbroken(records: Iterator[Stored], expected: int) -> Iterator[Stored]:
+    """The records before the first hole."""
+    for stored in records:
+        if stored.offset != expected:
+            return
+        yield stored
+        expected += 1
 
 
 def check_stands(db: sqlite3.Connection, log: SqliteLog) -> None:

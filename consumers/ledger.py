@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from mlflow_ledger.bus import (
     EMBEDDED,
@@ -34,6 +34,9 @@ from .known import Foreseen, Known
 from .onlooking import OnlookingState
 from .place import Place
 from .state_file import StateDamaged, StateFailures, StateFiles, connect
+
+if TYPE_CHECKING:
+    from .bundles import Bundles
 
 __all__ = ["Ledger"]
 
@@ -183,11 +186,14 @@ class Ledger:
         with self.read() as db:
             return ask(db)
 
-    def catch_up(self) -> Position:
-        """Fold what stands in the log and not yet in the state; returns the position reached."""
+    def catch_up(self, progress: Progress | None = None) -> Position:
+        """Fold what stands in the log and not yet in the state; returns the position reached.
+
+        ``progress`` gets (folded, of how many) now and then; it may end the work by raising.
+        """
         self._place.check()
         if not self.log.read_only:
-            self._fold_rest()
+            self._fold_rest(progress)
         return self.query(lambda db: Position(self.ledger_id, {EMBEDDED: next_offset(db)}))
 
     def logs(self) -> list[SqliteLog]:
@@ -196,6 +202,25 @@ class Ledger:
 
     def follow(self) -> None:
         """Bring the log here up to date, where it is a copy of one that stands elsewhere."""
+
+    def advance(self, budget_s: float, progress: Progress | None = None) -> Position:
+        """Come closer to the end of the log, for about so long; returns where the log ends."""
+        assert budget_s > 0
+        self.catch_up(progress)
+        return self.log.end()
+
+    def position(self) -> Position:
+        """How far this host has read the log."""
+        return self.log.end()
+
+    def oldest_missing_ms(self, end: Position) -> int | None:
+        """When the log took the oldest event before ``end`` that this host has not read."""
+        assert self.log.end().covers(end)
+        return None
+
+    def bundles(self) -> Bundles | None:
+        """The snapshots for hosts that have no replica yet: one host's ledger has none."""
+        return None
 
     def rebuild(self, progress: Progress | None = None) -> Position:
         """Throw the state away and fold the log again; ``progress`` gets (folded, of how many)."""
@@ -264,23 +289,23 @@ class Ledger:
     def _make_log(self, path: Path) -> SqliteLog:
         return SqliteLog(path, self.settings.synchronous, make_folder=self._make_place)
 
-    def _fold_rest(self) -> None:
+    def _fold_rest(self, progress: Progress | None = None) -> None:
         """Fold what is missing; begin the log, or repair what is damaged, if need be."""
-        if not self._follow():
+        if not self._follow(progress):
             self._begin_or_repair()
 
     def _begin_or_repair(self) -> None:
         with self.log.lock:
             self._committer.catch_up()
 
-    def _follow(self) -> bool:
+    def _follow(self, progress: Progress | None = None) -> bool:
         """Fold what is missing, where that takes no more than folding."""
         if self.files.current() is None or self.log.replaced() or not self.exists():
             return False
         with self._state.lock:
             try:
                 with StateFailures(self.folder):
-                    self._state.caught_up()
+                    self._state.caught_up(progress)
                     return self.log.last_offset() > 0
             except StateDamaged:
                 return False  # whoever has the log's lock as well repairs it

@@ -13,6 +13,7 @@ from mlflow_ledger.bus import KAFKA_SCHEME, Settings, folder_of, kafka_place, op
 
 from .ledger import Ledger
 from .place import resolved
+from .telling import Telling
 
 __all__ = ["check_uri", "open_ledger"]
 
@@ -36,8 +37,8 @@ def check_uri(uri: str) -> None:
         resolved(folder_of(uri))
 
 
-def open_ledger(uri: str, *, create: bool = True) -> Ledger:
-    """The ledger of a URI.
+def open_ledger(uri: str, *, create: bool = True, telling: Telling | None = None) -> Ledger:
+    """The ledger of a URI; ``telling`` is told of work that takes long, such as a cold start.
 
     A folder is the same by whichever path: relative, absolute, through symbolic links. An embedded
     ledger is only named by this; of one in Kafka, the cluster is asked which one it is, and it
@@ -48,12 +49,12 @@ def open_ledger(uri: str, *, create: bool = True) -> Ledger:
         LogMissing, LogUnavailable, LogForeign: the topics are not there, or not fit for use.
     """
     if urlsplit(uri).scheme == KAFKA_SCHEME:
-        return _open_kafka(uri, create=create)
+        return _open_kafka(uri, telling, create=create)
     folder = resolved(folder_of(uri))
     return _once(folder, lambda: Ledger(folder))
 
 
-def _open_kafka(uri: str, *, create: bool) -> Ledger:
+def _open_kafka(uri: str, telling: Telling | None, *, create: bool) -> Ledger:
     place, options = kafka_place(uri), options_of(uri)
 
     def make() -> Ledger:
@@ -64,7 +65,8 @@ def _open_kafka(uri: str, *, create: bool) -> Ledger:
         if settings.delivery is None:
             delivery = "ack" if os.environ.get(_SERVER) else "spool"
             settings = settings.model_copy(update={"delivery": delivery})
-        return KafkaLedger(find_replica(place, Path(settings.home), create=create), settings)
+        replica = find_replica(place, Path(settings.home), create=create)
+        return KafkaLedger(replica, settings, telling=telling)
 
     return _once((place.servers, place.name, *sorted(options.items())), make)
 

@@ -28,6 +28,7 @@ from pydantic import ValidationError
 
 from mlflow_ledger.bus import SCHEME, EventTooLarge, folder_of, uri_of
 from mlflow_ledger.consumers import Decide, Foreseen, Ledger, check_uri, open_ledger
+from mlflow_ledger.query.progress import ProgressShown
 from mlflow_ledger.schemas import (
     ClaimCheck,
     Envelope,
@@ -79,7 +80,7 @@ class LedgerStore:
 
     @functools.cached_property
     def _ledger(self) -> Ledger:
-        ledger = open_ledger(self._uri)
+        ledger = open_ledger(self._uri, telling=ProgressShown())
         if self._artifact_root is not None:
             ledger.artifact_root = self._artifact_root
         return ledger

@@ -10,6 +10,7 @@ import pytest
 from mlflow_ledger.bus import KafkaSettings, Settings
 from mlflow_ledger.consumers import open_ledger
 from mlflow_ledger.query.cli.program import program
+from mlflow_ledger.query.service_metrics import METRICS
 from mlflow_ledger.query.sql import VIEWS, run_sql
 from mlflow_ledger.schemas import event_types
 
@@ -42,6 +43,12 @@ def test_every_setting_of_kafka_is_documented_with_its_default(field: str) -> No
     default = KafkaSettings.model_fields[field].default
     said = str(default).lower() if isinstance(default, bool) else default
     assert default is None or f"`{said}`" in row
+
+
+def test_every_metric_is_documented_with_its_meaning() -> None:
+    page = text("docs/operations.md")
+    rows = re.findall(r"^\| `(mlflow_ledger_\w+)` \| (.*) \|$", page, re.MULTILINE)
+    assert dict(rows) == METRICS
 
 
 @pytest.mark.parametrize("name", sorted(event_types()))

@@ -7,10 +7,12 @@ must come from the event's own partition, so that any interleaving of partitions
 
 from . import artifacts, experiments, ledger, logged_models, registry, runs, webhooks
 from .context import Context, Numbers, Rule, rules_of
+from .pending import Pending
 
 __all__ = [
     "Context",
     "Numbers",
+    "Pending",
     "Rule",
     "artifacts",
     "experiments",

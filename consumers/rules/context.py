@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from mlflow_ledger.schemas import ClaimCheck, Envelope, Event, KeyValue, Reason, Refused
 
+from .pending import Pending
+
 __all__ = [
     "Context",
     "Numbers",
@@ -38,17 +40,19 @@ class Context:
     changed; the catalog as a whole (``catalog``).
     """
 
-    __slots__ = ("_numbers", "catalog", "db", "envelope", "seq", "touched")
+    __slots__ = ("_numbers", "catalog", "db", "envelope", "pending", "seq", "touched")
 
     def __init__(
         self,
         db: sqlite3.Connection,
         envelope: Envelope,
         seq: int,
-        numbers: Numbers | None = None,
+        numbers: Numbers,
+        pending: Pending,
     ) -> None:
         """Decide about one event, the ``seq``-th that this state folds."""
-        self._numbers = {} if numbers is None else numbers
+        self._numbers = numbers
+        self.pending = pending
         self.db = db
         self.envelope = envelope
         self.seq = seq

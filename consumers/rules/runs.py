@@ -22,6 +22,7 @@ from mlflow_ledger.schemas import (
     Refused,
     RunCreated,
     RunDataLogged,
+    RunDataLoggedContent,
     RunDeleted,
     RunPurged,
     RunRestored,
@@ -40,6 +41,10 @@ RUN_NAME_TAG = "mlflow.runName"
 
 _RUN_NO = "SELECT run_no FROM runs WHERE run_id = ?"
 _KEY_NO = "SELECT key_no FROM metric_keys WHERE key = ?"
+
+_ONE_POINT = struct.Struct("<qqd")
+_FIRST_KEY = bytes(4)
+_VALUE_BYTES = 8
 
 
 @rule(RunCreated)
@@ -101,6 +106,7 @@ def run_restored(context: Context, event: RunRestored) -> None:
 def run_purged(context: Context, event: RunPurged) -> None:
     """A run goes for good, with all that was logged to it."""
     run_no = _run_no(context, event.run_id)
+    context.pending.write_metrics()
     for table in (
         "runs", "params", "tags", "metrics", "metric_chunks", "run_inputs", "run_model_inputs",
         "run_model_outputs",
@@ -117,6 +123,8 @@ def run_data_logged(context: Context, event: RunDataLogged) -> None:
     run_no = _run_no(context, event.run_id)
     content = event.content
     if content is None:
+        return
+    if _log_one_metric(context, run_no, content):
         return
     logged = unpack_metrics(content)
     if content.params:
@@ -253,36 +261,44 @@ def _log_params(context: Context, run_no: int, params: Sequence[KeyValue]) -> No
     context.touch(run_no, "p", *(param.key for param in params))
 
 
+def _log_one_metric(context: Context, run_no: int, content: RunDataLoggedContent) -> bool:
+    """Log a single value of a single metric, if that is all there is: by far the most common."""
+    if (
+        content.metric_key != _FIRST_KEY
+        or len(content.metric_keys) != 1
+        or content.params
+        or content.tags
+        or content.metric_models
+        or content.metric_model
+    ):
+        return False
+    points = content.metric_timestamp + content.metric_step + content.metric_value
+    if not len(content.metric_value) == len(content.metric_step) == len(points) / 3 == _VALUE_BYTES:
+        return False
+    (key,) = content.metric_keys
+    timestamp_ms, step, value = _ONE_POINT.unpack(points)
+    is_nan = math.isnan(value)
+    context.pending.chunks.append((run_no, _key_no(context, key), context.seq, points))
+    context.pending.measure(run_no, key, (step, timestamp_ms, 0.0 if is_nan else value, is_nan))
+    context.touch(run_no, "m", key)
+    return True
+
+
 def _log_metrics(context: Context, run_no: int, logged: MetricColumns) -> None:
     by_key: dict[str, list[int]] = {}
     for number, key in enumerate(logged.keys):
         by_key.setdefault(key, []).append(number)
+    pending = context.pending
     for key, numbers in by_key.items():
         values = [logged.values[number] for number in numbers]
         timestamps_ms = [logged.timestamps_ms[number] for number in numbers]
         steps = [logged.steps[number] for number in numbers]
-        context.write(
-            "INSERT INTO metric_chunks VALUES (?, ?, ?, ?)",
-            run_no,
-            _key_no(context, key),
-            context.seq,
-            chunk(timestamps_ms, steps, values),
+        pending.chunks.append(
+            (run_no, _key_no(context, key), context.seq, chunk(timestamps_ms, steps, values))
         )
         order = list(zip(steps, timestamps_ms, map(_number, values), strict=True))
         latest = max(order)
-        context.write(
-            "INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "value = excluded.value, is_nan = excluded.is_nan, "
-            "timestamp_ms = excluded.timestamp_ms, step = excluded.step "
-            "WHERE (excluded.step, excluded.timestamp_ms, excluded.value) > "
-            "(metrics.step, metrics.timestamp_ms, metrics.value)",
-            run_no,
-            key,
-            latest[2],
-            math.isnan(values[order.index(latest)]),
-            latest[1],
-            latest[0],
-        )
+        pending.measure(run_no, key, (*latest, math.isnan(values[order.index(latest)])))
     context.touch(run_no, "m", *by_key)
 
 

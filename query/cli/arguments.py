@@ -125,10 +125,11 @@ def ledger_at(uri: str) -> Ledger:
     """
     from mlflow_ledger.bus import KAFKA_SCHEME, folder_of
     from mlflow_ledger.consumers import open_ledger
+    from mlflow_ledger.query.progress import ProgressShown
     from mlflow_ledger.schemas import LogMissing
 
     if uri.startswith(f"{KAFKA_SCHEME}:"):
-        ledger = open_ledger(uri, create=False)
+        ledger = open_ledger(uri, create=False, telling=ProgressShown())
         ledger.follow()
         return ledger
     folder = folder_of(uri)

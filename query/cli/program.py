@@ -17,6 +17,7 @@ import click
 from .asyncapi import asyncapi
 from .audit import audit
 from .collect import collect
+from .consume import consume
 from .forward import forward
 from .lineage import lineage
 from .log import log
@@ -82,7 +83,7 @@ def _abandon_output() -> None:
 
 
 _COMMANDS = (
-    log, audit, lineage, sql, verify, rebuild, stats, collect, spool, forward, asyncapi,
+    log, audit, lineage, sql, verify, rebuild, stats, collect, consume, spool, forward, asyncapi,
 )  # fmt: skip
 for _command in _COMMANDS:
     program.add_command(_command)

@@ -1,0 +1,164 @@
+"""``mlflow-ledger consume``: the service that keeps a replica up with its log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .arguments import ledger_at, uri
+
+if TYPE_CHECKING:
+    from mlflow_ledger.consumers import Ledger, Publishing, Service, Storing
+    from mlflow_ledger.query.service_metrics import Counts
+
+__all__ = ["consume"]
+
+
+@click.command(
+    short_help="Follow the log, publish snapshots, store artifacts.",
+    epilog="""\b
+Example:
+  mlflow-ledger consume ledger+kafka://host:9092/team --metrics-port 9464""",
+)
+@uri
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve /metrics (Prometheus) and /health there; 0 takes any free port and prints it.",
+)
+@click.option(
+    "--metrics-host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="HOST",
+    help="The address to serve them at; 0.0.0.0 lets other hosts ask.",
+)
+@click.option("--once", is_flag=True, help="Catch up, publish what is due, and end.")
+@click.option(
+    "--snapshot-every",
+    type=click.IntRange(min=1),
+    metavar="EVENTS",
+    help="Publish a snapshot after so many events, and at least a tenth of all.",
+)
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="How long the end may take after SIGTERM or SIGINT; a second signal ends at once.",
+)
+def consume(
+    uri: str,
+    metrics_port: int | None,
+    metrics_host: str,
+    once: bool,
+    snapshot_every: int | None,
+    drain_seconds: float,
+) -> None:
+    """Keep this host's replica up with the log, until a signal ends it.
+
+    Publishes snapshots for searches, and, with a blob store that hosts share, for hosts that have
+    no replica yet; writes artifacts that came over the bus to that store. While the brokers are
+    away it waits for them. Any number may run, on any number of hosts.
+    """
+    from mlflow_ledger.consumers import Service
+
+    duties = _Duties(snapshot_every)
+    service = Service(lambda: ledger_at(uri), duties.of)
+    with _ending(service, drain_seconds), _serving(service, duties, metrics_host, metrics_port):
+        click.echo(f"following {uri}", err=True)
+        try:
+            service.once() if once else service.run()
+        finally:
+            duties.close()
+            if service.ledger is not None:
+                service.ledger.close()
+        where = service.status.position
+        click.echo(f"ended at {where}" if where else "ended; nothing was read", err=True)
+
+
+class _Duties:
+    """What the service does besides folding, and what is said of that."""
+
+    def __init__(self, snapshot_every: int | None) -> None:
+        self._every = snapshot_every
+        self._publishing: Publishing | None = None
+        self._storing: Storing | None = None
+
+    def of(self, ledger: Ledger) -> Sequence[Any]:
+        from mlflow_ledger.consumers import Publishing, Storing
+
+        self._publishing = Publishing(ledger, ledger.bundles(), self._every)
+        duties: list[Any] = [self._publishing]
+        if ledger.shared and ledger.settings.blobs is not None:
+            self._storing = Storing(ledger)
+            duties.append(self._storing)
+        return duties
+
+    def counts(self) -> Counts:
+        from mlflow_ledger.query.service_metrics import Counts
+
+        publishing, storing = self._publishing, self._storing
+        return Counts(
+            snapshots_published=publishing.published if publishing else 0,
+            snapshots_shared=publishing.shared if publishing else 0,
+            blobs_stored=storing.stored if storing else 0,
+            blob_failures=storing.failures if storing else 0,
+            blobs_waiting=storing.waiting if storing else 0,
+        )
+
+    def close(self) -> None:
+        if self._publishing is not None:
+            self._publishing.close()
+
+
+@contextlib.contextmanager
+def _serving(service: Service, duties: _Duties, host: str, port: int | None) -> Iterator[None]:
+    if port is None:
+        yield
+        return
+    from mlflow_ledger.query.metrics_server import serving
+    from mlflow_ledger.query.service_metrics import health, registry_of
+
+    def asked() -> tuple[bool, dict[str, Any]]:
+        healthy = service.healthy()
+        return healthy, health(service.status, healthy=healthy)
+
+    with serving(host, port, registry_of(service.status, duties.counts), asked) as url:
+        click.echo(f"metrics at {url}/metrics, health at {url}/health", err=True)
+        yield
+
+
+@contextlib.contextmanager
+def _ending(service: Service, drain_s: float) -> Iterator[None]:
+    """On a first signal let the service end in its own way, for a while; on a second end at once.
+
+    Whatever is under way then is either done as a whole or was never begun, for all others.
+    """
+
+    def end(number: int, _frame: object) -> None:
+        if service.stopping:
+            os._exit(128 + number)
+        service.stop()
+        late.start()
+        name = signal.Signals(number).name
+        # Whoever was just writing to the error stream may not be interrupted by a second write.
+        os.write(2, f"{name}: ending within {drain_s:g} s; once more ends at once\n".encode())
+
+    late = threading.Timer(drain_s, lambda: os._exit(0))
+    late.daemon = True
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, end) for number in signals}
+    try:
+        yield
+    finally:
+        late.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
