@@ -12,10 +12,6 @@ import signal
 __all__ = ["FAILPOINTS", "reach"]
 
 FAILPOINTS = (
-    "mirror.moved",
-    "mirror.begun",
-    "mirror.written",
-    "mirror.taken",
     "append.begun",
     "append.written",
     "append.committed",
@@ -31,6 +27,8 @@ FAILPOINTS = (
     "bundle.uploaded",
     "cold.fetched",
     "cold.placed",
+    "mirror.moved",
+    "mirror.written",
     "mirror.taken",
     "collect.condemned",
     "collect.removed",

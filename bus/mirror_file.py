@@ -47,8 +47,9 @@ class MirrorFailures(SqliteFailures):
 def mirror_damaged(path: Path, what: object) -> MirrorDamaged:
     """The error to raise where a mirror is not what was copied."""
     return MirrorDamaged(
-        f"{path} is damaged ({what}). It is only this host's copy of the topics: it is copied "
-        "again as soon as the brokers answer, and what waits to be sent is kept apart from it"
+        f"{path} is damaged ({what}). It is only this host's copy of the topics: `mlflow-ledger "
+        "rebuild` copies them again, and so does whoever meets this while the brokers answer. "
+        "What waits to be sent stands in another file"
     )
 
 

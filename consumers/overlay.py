@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from mlflow_ledger.bus import Outgoing, PrivateFolder, Settings, Spool, SqliteLog
+from mlflow_ledger.bus import MirrorLog, Outgoing, PrivateFolder, Settings, Spool, SqliteLog
 from mlflow_ledger.schemas import Record
 
 from .keyed_state import next_offset
 from .ledger import Ledger
 from .state_file import StateFiles
+from .unseen import Unseen
 
 __all__ = ["Overlay"]
 
@@ -26,11 +27,13 @@ class Overlay:
     with it whatever the log has decided otherwise.
     """
 
-    def __init__(self, view: sqlite3.Connection, log: SqliteLog, settings: Settings) -> None:
+    def __init__(self, view: sqlite3.Connection, log: MirrorLog, settings: Settings) -> None:
         """Begin with what a view of the replica shows, ``log`` being the replica's."""
         self._log = log
+        self._mark = log.mark()
         self._copied = next_offset(view) - 1
         self._number = 0
+        self._unseen = 0
         self._folder = PrivateFolder()
         self.ledger = Ledger(self._folder.path, settings)
         """The ledger as it will be; it is read and rehearsed on, never written to."""
@@ -45,12 +48,20 @@ class Overlay:
             target.close()
         StateFiles(self._folder.path).make_current(self._folder.path / named)
 
-    def refresh(self, spool: Spool) -> None:
-        """Add what the replica has learnt since, then what has come to wait."""
+    def stands(self) -> bool:
+        """Whether the replica's log still is the one whose state was copied."""
+        return self._log.mark() == self._mark
+
+    def refresh(self, spool: Spool, unseen: Unseen) -> None:
+        """Add what the replica has learnt since, then what was sent, then what waits."""
         records: list[Record] = []
         for stored in self._log.rows(self._copied + 1):
             self._copied = stored.offset
             self._add(records, stored.record)
+        for index, number, outgoing in unseen.since(self._unseen, unseen.sent(spool.first())):
+            self._unseen = index + 1
+            if not 0 < number <= self._number:  # else it was added while it waited
+                self._add(records, outgoing.record)
         for number, outgoing, _ in spool.waiting(self._number):
             self._number = number
             self._add(records, outgoing.record)

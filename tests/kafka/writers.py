@@ -16,6 +16,7 @@ from typing import NamedTuple
 from mlflow_ledger.bus import KafkaSettings, Settings, failpoint, kafka_place
 from mlflow_ledger.consumers import KafkaLedger, find_replica
 from mlflow_ledger.schemas import (
+    Event,
     ExperimentCreated,
     KeyValue,
     LogUnavailable,
@@ -87,38 +88,52 @@ def writing(
     """
     ledger = opened(servers, name, home, delivery)
     with (folder / f"notes-{writer}").open("ab", buffering=0) as notes:
-        number = 0
+        number, run_id = 0, ""
         while not (folder / "stop").exists():
             number += 1
             time.sleep(_PACE_S)  # what is said while nothing goes wrong shows little
             mark = f"{writer}-{number}"
             os.write(notes.fileno(), f"try {mark}\n".encode())
             try:
-                _say(ledger, writer, number, mark)
+                if number % _CATALOG_EVERY == 1:
+                    run_id = ""
+                    _create(ledger, mark)
+                    run_id = mark
+                elif number % _CATALOG_EVERY == 0:
+                    _name(ledger, mark)
+                elif run_id:
+                    _tag(ledger, run_id, mark)
+                else:
+                    continue
             except LogUnavailable:
                 continue
             os.write(notes.fileno(), f"done {mark}\n".encode())
     ledger.close()
 
 
-def _say(ledger: KafkaLedger, writer: str, number: int, mark: str) -> None:
-    if number % _CATALOG_EVERY == 0:
-        created = ExperimentCreated(
-            experiment_id=str(zlib.crc32(mark.encode()) + 1), name=mark, artifact_location="x"
-        )
-        ledger.write(lambda _: [created])
-    elif number % _CATALOG_EVERY == 1:
-        run = RunCreated(run_id=mark, experiment_id="0", artifact_uri="x")
-        ledger.write(lambda _: [run])
-    else:
-        of = f"{writer}-{number - (number - 1) % _CATALOG_EVERY}"
-        tags = [KeyValue(key=mark, value="1")]
-        logged = RunDataLogged(run_id=of, content=RunDataLoggedContent(tags=tags))
-        ledger.write(lambda db: [logged] if _knows(db, of) else [])
+def _create(ledger: KafkaLedger, mark: str) -> None:
+    run = RunCreated(run_id=mark, experiment_id="0", artifact_uri="x")
+    ledger.write(lambda _: [run])
 
 
-def _knows(db: sqlite3.Connection, run_id: str) -> bool:
-    return db.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is not None
+def _name(ledger: KafkaLedger, mark: str) -> None:
+    """Something that needs a verdict."""
+    number = str(zlib.crc32(mark.encode()) + 1)
+    created = ExperimentCreated(experiment_id=number, name=mark, artifact_location="x")
+    ledger.write(lambda _: [created])
+
+
+def _tag(ledger: KafkaLedger, run_id: str, mark: str) -> None:
+    """Log to a run of this process, which it must see whether or not the brokers are there."""
+    tags = [KeyValue(key=mark, value="1")]
+    logged = RunDataLogged(run_id=run_id, content=RunDataLoggedContent(tags=tags))
+
+    def decide(db: sqlite3.Connection) -> list[Event]:
+        found = db.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        assert found is not None, f"{run_id} was acknowledged, and is not there for {mark}"
+        return [logged]
+
+    ledger.write(decide)
 
 
 def copying(servers: str, name: str, home: Path, then: Path | None = None) -> None:
