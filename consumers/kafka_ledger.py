@@ -160,9 +160,9 @@ class KafkaLedger(Ledger):
 
     @contextmanager
     def _shown(self) -> Iterator[sqlite3.Connection]:
-        current = self._current()
-        with Ledger.read(self) if current is self else current.read() as db:
-            yield db
+        with self._current() as current:
+            with Ledger.read(self) if current is self else current.read() as db:
+                yield db
 
     def catch_up(self, progress: Progress | None = None) -> Position:
         """Copy and fold everything up to the end of the topics; returns the position reached."""
@@ -222,10 +222,11 @@ class KafkaLedger(Ledger):
         """Copy what is new in the topics, unless the brokers were away a moment ago."""
         self._mending(self._follow_topics)
 
-    def _follow_topics(self) -> None:
+    def _follow_topics(self) -> bool:
+        """Whether the replica shows all that the brokers have."""
         self._begin_mirror()
         if self._resting():
-            return
+            return False
         sent = self._unseen.sent(self.spool.first()) if len(self._unseen) else 0
         try:
             # Before it was there once, a replica may miss anything: a first look waits for all.
@@ -234,12 +235,14 @@ class KafkaLedger(Ledger):
             if self.log.last_offset() == 0:
                 raise
             self._rest(error)
+            return False
         else:
             if self._rest_s:
                 _log.warning("%s answers again", self._replica.place)
             self._rest_s = 0.0
             self._whole = True
             self._unseen.forget(sent)
+            return True
 
     def logs(self) -> list[SqliteLog]:
         """The mirror, and while events wait what lies over it."""
@@ -275,25 +278,33 @@ class KafkaLedger(Ledger):
             self._overlay.abandon()
         self._overlay = None
 
-    def _current(self) -> Ledger:
+    @contextmanager
+    def _current(self) -> Iterator[Ledger]:
         """The ledger to read from: this one, or what lies over it while events wait."""
-        waits = self._settle()
-        if not waits:
-            self.follow()
-            waits = self._resting() and (self._waits() or len(self._unseen) > 0)
+        ahead = self._settle()
+        if not ahead and not self._mending(self._follow_topics):
+            ahead = self._waits() or len(self._unseen) > 0
         self._begin_mirror()
-        if not waits:
+        if not ahead:
             self._lift()
-            return self
-        with self._overlaying:
-            if self._overlay is not None and not self._overlay.stands():
-                self._overlay.close()
-                self._overlay = None
-            if self._overlay is None:
-                with Ledger.read(self) as view:
-                    self._overlay = Overlay(view, self.log, self.settings)
-            self._overlay.refresh(self.spool, self._unseen)
-            return self._overlay.ledger
+            yield self
+            return
+        with ExitStack() as stack:
+            with self._overlaying:
+                overlay = self._overlaid()
+                current = stack.enter_context(overlay.in_use())
+            yield current
+
+    def _overlaid(self) -> Overlay:
+        """What lies over the replica, with everything in it that is known now."""
+        if self._overlay is not None and not self._overlay.stands():
+            self._overlay.close()
+            self._overlay = None
+        if self._overlay is None:
+            with Ledger.read(self) as view:
+                self._overlay = Overlay(view, self.log, self.settings)
+        self._overlay.refresh(self.spool, self._unseen)
+        return self._overlay
 
     def _settle(self) -> bool:
         """Let what was spooled be sent, for a moment; whether something of it waits still."""
@@ -456,9 +467,9 @@ class KafkaLedger(Ledger):
 
     def _decided(self, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
         """What is to be said, as the rules would take it if it were next in the log."""
-        state = self._current().keyed_state
         try:
-            with state.lock:
+            with self._current() as current, current.keyed_state.lock:
+                state = current.keyed_state
                 return state.repairing(lambda: self._rehearsed(state, decide))
         except Refused as refused:
             self._keep_refusal(refused)
@@ -540,7 +551,7 @@ class KafkaLedger(Ledger):
             self._unseen.add(said)
             return
         try:
-            self._unseen.add(said, self.spool.append(said))
+            self._unseen.add(said, lambda: self.spool.append(said))
         except BaseException:
             self._forget_voice()
             raise

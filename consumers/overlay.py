@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlflow_ledger.bus import MirrorLog, Outgoing, PrivateFolder, Settings, Spool, SqliteLog
@@ -34,6 +38,8 @@ class Overlay:
         self._copied = next_offset(view) - 1
         self._number = 0
         self._unseen = 0
+        self._users = 1  # whoever made it, until it is closed
+        self._mutex = threading.Lock()
         self._folder = PrivateFolder()
         self.ledger = Ledger(self._folder.path, settings)
         """The ledger as it will be; it is read and rehearsed on, never written to."""
@@ -58,23 +64,52 @@ class Overlay:
         for stored in self._log.rows(self._copied + 1):
             self._copied = stored.offset
             self._add(records, stored.record)
-        for index, number, outgoing in unseen.since(self._unseen, unseen.sent(spool.first())):
-            self._unseen = index + 1
-            if not 0 < number <= self._number:  # else it was added while it waited
-                self._add(records, outgoing.record)
+        # What leaves the spool while it is read is found among what was sent.
+        sent = deque(unseen.since(self._unseen))
         for number, outgoing, _ in spool.waiting(self._number):
+            self._add_sent(records, sent, number)
             self._number = number
             self._add(records, outgoing.record)
+        sent = deque(unseen.since(self._unseen))
+        self._add_sent(records, sent, spool.first())
         self._append(records)
 
+    @contextmanager
+    def in_use(self) -> Iterator[Ledger]:
+        """The ledger as it will be, which is not thrown away meanwhile."""
+        with self._mutex:
+            self._users += 1
+        try:
+            yield self.ledger
+        finally:
+            self._leave()
+
     def close(self) -> None:
-        """Throw it away."""
+        """Throw it away, once nobody uses it."""
+        self._leave()
+
+    def _leave(self) -> None:
+        with self._mutex:
+            self._users -= 1
+            if self._users:
+                return
         self.ledger.close()
         self._folder.remove()
 
     def abandon(self) -> None:
         """After a fork, in the child: leave it to the parent."""
         self._folder.abandon()
+
+    def _add_sent(
+        self, records: list[Record], sent: deque[tuple[int, int, Outgoing]], before: int | None
+    ) -> None:
+        """Add what was sent before a record that waits; without one, all of it."""
+        while sent and (before is None or sent[0][1] < before):
+            index, number, outgoing = sent.popleft()
+            self._unseen = index + 1
+            if number == 0 or number > self._number:
+                self._number = max(self._number, number)
+                self._add(records, outgoing.record)
 
     def _add(self, records: list[Record], record: Record) -> None:
         records.append(record)

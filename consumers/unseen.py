@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from mlflow_ledger.bus import Outgoing
 from mlflow_ledger.schemas import Record
@@ -35,15 +35,19 @@ class Unseen:
         """How many events there are."""
         return len(self._said)
 
-    def add(self, said: Sequence[Outgoing], through: int = 0) -> None:
-        """Remember what was said; ``through`` is the spool's number of the last, 0 without."""
-        first = through - len(said) + 1 if through else 0
+    def add(self, said: Sequence[Outgoing], spool: Callable[[], int] | None = None) -> None:
+        """Remember what was said; ``spool`` puts it into a spool, and gives the last one's number.
+
+        Events are remembered in the order of their numbers.
+        """
         with self._mutex:
-            for place, outgoing in enumerate(said):
+            through = 0 if spool is None else spool()
+            for place, outgoing in enumerate(said, 1):
                 size_bytes = _size(outgoing.record)
                 if size_bytes > _LARGE_BYTES:
                     continue
-                self._said.append((first + place if through else 0, outgoing))
+                number = through - len(said) + place if spool else 0
+                self._said.append((number, outgoing))
                 self._size_bytes += size_bytes
             while len(self._said) > _MOST_EVENTS or self._size_bytes > _MOST_BYTES:
                 self._drop()
@@ -64,13 +68,11 @@ class Unseen:
             while self._said and self._first < behind:
                 self._drop()
 
-    def since(self, index: int, behind: int) -> Iterator[tuple[int, int, Outgoing]]:
-        """Those from one on and before another: each with its index and its spool's number."""
+    def since(self, index: int) -> list[tuple[int, int, Outgoing]]:
+        """Those from one on: each with its index and its spool's number, 0 where there is none."""
         with self._mutex:
-            found = list(enumerate(self._said, self._first))
-        for at, (number, outgoing) in found:
-            if index <= at < behind:
-                yield at, number, outgoing
+            found = [(at, *said) for at, said in enumerate(self._said, self._first)]
+        return found[max(index - found[0][0], 0) :] if found else []
 
     def after_fork_in_child(self) -> None:
         """Go on with a lock that nobody holds."""
