@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import threading
 import time
 import zlib
 from collections import Counter
@@ -13,7 +14,15 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import NamedTuple
 
-from mlflow_ledger.bus import KafkaSettings, Settings, failpoint, kafka_place
+from mlflow_ledger.bus import (
+    KafkaSettings,
+    Position,
+    Settings,
+    Stored,
+    failpoint,
+    forkable,
+    kafka_place,
+)
 from mlflow_ledger.consumers import KafkaLedger, find_replica
 from mlflow_ledger.schemas import (
     Event,
@@ -29,12 +38,13 @@ from tests.bus.programs import FORKSERVER
 
 from .hosts import PARTITIONS
 
-__all__ = ["Notes", "copying", "marks", "opened", "start", "writing"]
+__all__ = ["Notes", "copying", "fork_while_copying", "marks", "opened", "start", "writing"]
 
 _PATIENCE_S = 400
 _TIMEOUT_S = 4.0
 _CATALOG_EVERY = 10
 _PACE_S = 0.02
+_FORK_S = 60
 
 
 class Notes(NamedTuple):
@@ -136,13 +146,57 @@ def _tag(ledger: KafkaLedger, run_id: str, mark: str) -> None:
     ledger.write(decide)
 
 
-def copying(servers: str, name: str, home: Path, then: Path | None = None) -> None:
-    """Copy and fold a ledger; say so in a file when that is done."""
+def copying(servers: str, name: str, home: Path) -> None:
+    """Copy and fold a ledger."""
     ledger = opened(servers, name, home, "ack", timeout_s=30.0)
     ledger.catch_up()
     ledger.close()
-    if then is not None:
-        then.touch()
+
+
+class _Beginning:
+    """Is told that a fork begins, before anything stands still."""
+
+    fork_order = -1
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        forkable(self)
+
+    def before_fork(self) -> None:
+        self.begun.set()
+
+    def after_fork_in_parent(self) -> None:
+        pass
+
+    def after_fork_in_child(self) -> None:
+        pass
+
+
+def fork_while_copying(servers: str, name: str, home: Path) -> None:
+    """Fork while a thread holds what it has read from the brokers, and is about to copy it."""
+    signal.alarm(_FORK_S)
+    ledger = opened(servers, name, home, "ack", timeout_s=30.0)
+    beginning, read = _Beginning(), threading.Event()
+    batches = ledger._reading.batches
+
+    def held(*position: Position) -> Iterator[tuple[list[Stored], Position]]:
+        for batch in batches(*position):
+            read.set()
+            assert beginning.begun.wait(_FORK_S)
+            yield batch
+
+    ledger._reading.batches = held  # type: ignore[method-assign]
+    copier = threading.Thread(target=ledger.catch_up)
+    copier.start()
+    assert read.wait(_FORK_S)
+    child = os.fork()
+    if child == 0:
+        ledger._reading.batches = batches  # type: ignore[method-assign]
+        ledger.catch_up()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    copier.join()
+    ledger.close()
 
 
 def marks(ledger: KafkaLedger) -> Counter[str]:
