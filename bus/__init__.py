@@ -14,6 +14,7 @@ from .lock import FileLock
 from .log import TOPICS, Log, Outgoing, Stored
 from .memory import MemoryLog
 from .mirror import Mirrored, MirrorLog
+from .mirror_file import MirrorDamaged, move_aside
 from .mounts import check_local, is_network, mount_of
 from .onlooker import ChangedMeanwhile, Onlooker
 from .partition import murmur2, partition_of
@@ -64,6 +65,7 @@ __all__ = [
     "KafkaSettings",
     "Log",
     "MemoryLog",
+    "MirrorDamaged",
     "MirrorLog",
     "Mirrored",
     "Onlooker",
@@ -93,6 +95,7 @@ __all__ = [
     "may_write",
     "message_of",
     "mount_of",
+    "move_aside",
     "murmur2",
     "options_of",
     "partition_of",

@@ -27,6 +27,8 @@ FAILPOINTS = (
     "bundle.uploaded",
     "cold.fetched",
     "cold.placed",
+    "mirror.moved",
+    "mirror.written",
     "mirror.taken",
     "collect.condemned",
     "collect.removed",

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mlflow_ledger.schemas import LogUnavailable
 
+from .failpoint import reach
 from .log import Outgoing, Stored
+from .mirror_file import MirrorDamaged, MirrorFailures, mirror_damaged
 from .position import EMBEDDED, Partition, Position, position_text
+from .sharing import BESIDE
 from .sqlite import SqliteLog, Synchronous
-from .sqlite_rows import INSERT
+from .sqlite_rows import INSERT, Fetch
 
 __all__ = ["MirrorLog", "Mirrored"]
 
@@ -43,7 +47,9 @@ class MirrorLog(SqliteLog):
     ) -> None:
         """Use the mirror at ``path`` of topics with so many partitions each."""
         super().__init__(path, synchronous, make_folder=make_folder)
+        self.failures = MirrorFailures(path)
         self._counts = dict(partitions)
+        self._written = 0
         self._run: tuple[int, int, Partition, int] = (0, 0, EMBEDDED, 0)
 
     @classmethod
@@ -52,6 +58,8 @@ class MirrorLog(SqliteLog):
 
         Call it under the lock, and only where there is none.
         """
+        for suffix in BESIDE:  # of a file that was removed alone
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
         script = files(__package__).joinpath("mirror.sql").read_text("utf-8")
 
         def complete(db: sqlite3.Connection) -> None:
@@ -59,6 +67,40 @@ class MirrorLog(SqliteLog):
             db.executemany("INSERT INTO meta VALUES (?, ?)", sorted(facts.items()))
 
         cls.create(path, ledger_id, complete)
+
+    def mark(self) -> int:
+        """What changes whenever the mirror is begun anew, 0 where there is none."""
+        try:
+            return os.stat(self._path_text).st_ino  # noqa: PTH116  # at every read: pathlib takes thrice as long
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+        except OSError as error:
+            msg = f"cannot read {self.path}: {error.strerror}"
+            raise LogUnavailable(msg) from error
+
+    def connection(self) -> sqlite3.Connection:
+        """The connection that writes, to the file that is now there; use it under the lock."""
+        if self._connection is not None and self._written != self.mark():
+            self._connection.close()
+            self._connection = None
+            self._dictionary.forget()
+        if self._connection is None:
+            self._written = self.mark()
+            super().connection()
+        assert self._connection is not None
+        return self._connection
+
+    def _ask(self, sql: str, *values: object, fetch: Fetch = sqlite3.Cursor.fetchall) -> list[Any]:
+        """Read what is committed now in the file that is now there."""
+        if self.replaced():
+            with self._reading:
+                self._close_reader()
+                self._run = (0, 0, EMBEDDED, 0)
+        return super()._ask(sql, *values, fetch=fetch)
+
+    def damaged(self, what: str) -> MirrorDamaged:
+        """The error to raise where the mirror is not what was copied."""
+        return mirror_damaged(self.path, what)
 
     def facts(self) -> dict[str, str]:
         """What was said of the copied topics when the mirror began."""
@@ -104,6 +146,7 @@ class MirrorLog(SqliteLog):
                 entry = known.get(partition, _NOTHING)
                 if following > entry.next_offset:
                     _save(db, partition, following, last.get(partition), entry)
+            reach("mirror.written")
         return len(fresh)
 
     def copy_to(self, target: Path) -> tuple[Position, int]:

@@ -22,7 +22,7 @@ WORTH_TELLING = 20_000
 class Follower:
     """Copies what is new in the topics; of all processes of the host one at a time does so."""
 
-    fork_order = 3
+    fork_order = 0  # whoever copies holds its lock, and takes the mirror's
 
     def __init__(
         self,
@@ -40,6 +40,10 @@ class Follower:
         self._checked = False
         self._checking = threading.Lock()
         forkable(self)
+
+    def check_again(self) -> None:
+        """Look at the topics again before anything is copied."""
+        self._checked = False
 
     def follow(self, wait_s: float, progress: Progress | None = None) -> Position:
         """Copy everything up to the end as it is now; returns that end.
@@ -141,6 +145,7 @@ class Follower:
             if self._checked:
                 return
             self._replica.check(self._kafka)
+            self._replica.check_mirror(self._mirror)
             self._check_whole()
             self._check_tails()
             self._checked = True

@@ -7,8 +7,8 @@ import math
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +17,7 @@ from mlflow_ledger.bus import (
     Forwarder,
     KafkaLog,
     KafkaSettings,
+    MirrorDamaged,
     MirrorLog,
     Outgoing,
     Position,
@@ -24,10 +25,12 @@ from mlflow_ledger.bus import (
     Spool,
     SqliteLog,
     Stored,
+    move_aside,
     prepare,
 )
 from mlflow_ledger.schemas import (
     Event,
+    LogMissing,
     LogUnavailable,
     Reason,
     Refused,
@@ -42,6 +45,7 @@ from .overlay import Overlay
 from .replica import Replica
 from .speaking import Speaking, Verdict, said_of, verdict_of
 from .telling import Telling
+from .unseen import Unseen
 
 if TYPE_CHECKING:
     from .bundles import Bundles
@@ -101,6 +105,8 @@ class KafkaLedger(Speaking):
         self._overlay: Overlay | None = None
         self._overlaying = threading.Lock()
         self._whole = False
+        self._mirror_mark = 0
+        self._unseen = Unseen()
 
     @property
     def ledger_id(self) -> str:
@@ -114,16 +120,35 @@ class KafkaLedger(Speaking):
         With the brokers away it shows what this host knows, what waits to be sent included, and a
         warning is given once.
         """
-        current = self._current()
-        with Ledger.read(self) if current is self else current.read() as db:
-            yield db
+        with ExitStack() as stack:
+            yield self._mending(lambda: stack.enter_context(self._shown()))
+
+    @contextmanager
+    def _shown(self) -> Iterator[sqlite3.Connection]:
+        with ExitStack() as stack:
+            current = stack.enter_context(self._current())
+            shown = Ledger.read(self) if current is self else current.read()
+            yield stack.enter_context(shown)
 
     def catch_up(self, progress: Progress | None = None) -> Position:
         """Copy and fold everything up to the end of the topics; returns the position reached."""
+        return self._mending(lambda: self._caught_up(progress))
+
+    def _caught_up(self, progress: Progress | None) -> Position:
         self._begin_mirror()
         end = self._follower.follow(self.kafka.timeout_s)
         self._fold_rest(progress)
         return end
+
+    def rebuild(self, progress: Progress | None = None) -> Position:
+        """Throw the state away and fold the mirror again; one that is damaged is copied again."""
+
+        def rebuilt() -> Position:
+            self._begin_mirror()
+            self._follower.follow(math.inf)
+            return Ledger.rebuild(self, progress)
+
+        return self._mending(rebuilt)
 
     def advance(self, budget_s: float, progress: Progress | None = None) -> Position:
         """Copy for about so long, fold what was copied, and say where the topics end.
@@ -131,6 +156,9 @@ class KafkaLedger(Speaking):
         Raises:
             LogUnavailable: the brokers are away.
         """
+        return self._mending(lambda: self._advanced(budget_s, progress))
+
+    def _advanced(self, budget_s: float, progress: Progress | None) -> Position:
         self._begin_mirror()
         end = self._follower.advance(budget_s, progress)
         self._fold_rest(progress)
@@ -157,9 +185,14 @@ class KafkaLedger(Speaking):
 
     def follow(self) -> None:
         """Copy what is new in the topics, unless the brokers were away a moment ago."""
+        self._mending(self._follow_topics)
+
+    def _follow_topics(self) -> bool:
+        """Whether the replica shows all that the brokers have."""
         self._begin_mirror()
         if self._resting():
-            return
+            return False
+        sent = self._unseen.sent(self.spool.first()) if len(self._unseen) else 0
         try:
             # Before it was there once, a replica may miss anything: a first look waits for all.
             self._follower.follow(self.settings.read_wait_s if self._whole else math.inf)
@@ -167,11 +200,14 @@ class KafkaLedger(Speaking):
             if self.log.last_offset() == 0:
                 raise
             self._rest(error)
+            return False
         else:
             if self._rest_s:
                 _log.warning("%s answers again", self._replica.place)
             self._rest_s = 0.0
             self._whole = True
+            self._unseen.forget(sent)
+            return True
 
     def logs(self) -> list[SqliteLog]:
         """The mirror, and while events wait what lies over it."""
@@ -201,26 +237,38 @@ class KafkaLedger(Speaking):
         super().after_fork_in_child()
         self._begin_speaking()
         self._overlaying = threading.Lock()
+        self._unseen.after_fork_in_child()
         if self._overlay is not None:
             self._overlay.abandon()
         self._overlay = None
 
-    def _current(self) -> Ledger:
+    @contextmanager
+    def _current(self) -> Iterator[Ledger]:
         """The ledger to read from: this one, or what lies over it while events wait."""
-        waits = self._settle()
-        if not waits:
-            self.follow()
-            waits = self._resting() and self._waits()
+        ahead = self._settle()
+        if not ahead and not self._mending(self._follow_topics):
+            ahead = self._waits() or len(self._unseen) > 0
         self._begin_mirror()
-        if not waits:
+        if not ahead:
             self._lift()
-            return self
-        with self._overlaying:
-            if self._overlay is None:
-                with Ledger.read(self) as view:
-                    self._overlay = Overlay(view, self.log, self.settings)
-            self._overlay.refresh(self.spool)
-            return self._overlay.ledger
+            yield self
+            return
+        with ExitStack() as stack:
+            with self._overlaying:
+                overlay = self._overlaid()
+                current = stack.enter_context(overlay.in_use())
+            yield current
+
+    def _overlaid(self) -> Overlay:
+        """What lies over the replica, with everything in it that is known now."""
+        if self._overlay is not None and not self._overlay.stands():
+            self._overlay.close()
+            self._overlay = None
+        if self._overlay is None:
+            with Ledger.read(self) as view:
+                self._overlay = Overlay(view, self.log, self.settings)
+        self._overlay.refresh(self.spool, self._unseen)
+        return self._overlay
 
     def _settle(self) -> bool:
         """Let what was spooled be sent, for a moment; whether something of it waits still."""
@@ -252,9 +300,15 @@ class KafkaLedger(Speaking):
         )
 
     def _begin_mirror(self) -> None:
-        if self.log.path.exists():
+        mark = self.log.mark()
+        if mark != self._mirror_mark:
+            self._notice_mirror(mark)
+        if mark:
             return
         self._make_place()
+        with self.log.lock, self._state.lock:
+            if not self.log.path.exists():
+                self.files.forget()  # it was folded from another mirror
         bundles = self.bundles()
         if bundles is not None:
             from .cold_start import ColdStart
@@ -263,6 +317,32 @@ class KafkaLedger(Speaking):
         with self.log.lock:
             if not self.log.path.exists():
                 MirrorLog.begin(self.log.path, self._replica.ledger_id, self._replica.facts())
+
+    def _notice_mirror(self, mark: int) -> None:
+        """There is another mirror than before: it may miss anything, and numbers otherwise."""
+        self._mirror_mark = mark
+        self._whole = False
+        with self._speaking:
+            self.known.forget()
+
+    def _mending(self, work: Callable[[], T]) -> T:
+        """Do something that says nothing; where the mirror is damaged, begin it anew before."""
+        mark = self.log.mark()
+        try:
+            return work()
+        except MirrorDamaged as error:
+            self._mend(mark, error)
+            return work()
+
+    def _mend(self, mark: int, error: MirrorDamaged) -> None:
+        """Have the topics copied again, unless somebody did since the mirror bore this mark."""
+        self._reading.end()  # while the brokers are away, a damaged copy is better than none
+        with self.log.lock, self._state.lock:
+            if self.log.mark() != mark:
+                return
+            self.files.forget()
+            aside = move_aside(self.log.path)
+        _log.warning("%s. It now is %s, and the topics are copied again", error, aside)
 
     def _fold_rest(self, progress: Progress | None = None) -> None:
         telling = self._telling
@@ -298,13 +378,16 @@ class KafkaLedger(Speaking):
 
     def _decided(self, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
         """What is to be said, as the rules would take it if it were next in the log."""
-        state = self._current().keyed_state
         try:
-            with state.lock:
-                return state.repairing(lambda: self._rehearsed(state, decide))
+            return self._mending(lambda: self._decided_here(decide))
         except Refused as refused:
             self._keep_refusal(refused)
             raise
+
+    def _decided_here(self, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
+        with self._current() as current, current.keyed_state.lock:
+            state = current.keyed_state
+            return state.repairing(lambda: self._rehearsed(state, decide))
 
     def _rehearsed(self, state: KeyedState, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
         db, fold = state.caught_up()
@@ -326,7 +409,11 @@ class KafkaLedger(Speaking):
 
     def _follow_known(self) -> None:
         """Let what others have said wipe out what it may have changed; call it while speaking."""
-        last = self.log.last_offset()
+        try:
+            last = self.log.last_offset()
+        except (MirrorDamaged, LogMissing):  # whoever asks the state next mends or begins it
+            self.known.forget()
+            return
         behind = last - self.known.offset
         if 0 < behind <= _MOST_FOLLOWED:
             others = self.log.since(self.known.offset, behind, self._writer.name)
@@ -340,9 +427,10 @@ class KafkaLedger(Speaking):
         """See to it that what cannot lose a race gets into the log: now, or from the spool."""
         if not self.spools:
             self._publish(said)
+            self._unseen.add(said)
             return
         try:
-            self.spool.append(said)
+            self._unseen.add(said, lambda: self.spool.append(said))
         except BaseException:
             self._forget_voice()
             raise
@@ -375,12 +463,16 @@ class KafkaLedger(Speaking):
             if time.monotonic() > deadline:
                 msg = f"{self._replica.place} took what was said, and does not show it to readers"
                 raise LogUnavailable(msg)
-            self._follower.follow(self.settings.read_wait_s)
-            self._fold_rest()
-            with Ledger.read(self) as db:
-                verdicts = [verdict_of(db, said_of(outgoing)) for outgoing in said]
+            verdicts = self._mending(lambda: self._verdicts(said))
         for verdict, event in zip(verdicts, events, strict=True):
             if verdict:
                 code, message = verdict
                 return Refused(Reason(code), message, event)
         return None
+
+    def _verdicts(self, said: Sequence[Outgoing]) -> list[Verdict]:
+        self._begin_mirror()
+        self._follower.follow(self.settings.read_wait_s)
+        self._fold_rest()
+        with Ledger.read(self) as db:
+            return [verdict_of(db, said_of(outgoing)) for outgoing in said]

@@ -14,6 +14,7 @@ from mlflow_ledger.bus import (
     KafkaLog,
     KafkaPlace,
     KafkaSettings,
+    MirrorLog,
     Writer,
     share,
 )
@@ -73,6 +74,21 @@ class Replica:
             )
             raise LogForeign(msg)
         other = [t for t, known in self.topic_ids.items() if topics.ids.get(t) != known]
+        if other:
+            raise LogForeign(_made_anew(self.place, other, self.folder))
+
+    def check_mirror(self, mirror: MirrorLog) -> None:
+        """The mirror must have been begun for the topics that are there now.
+
+        Raises:
+            LogForeign: it was not.
+        """
+        now = self.facts()
+        other = [
+            fact.removeprefix("topic_id.")
+            for fact, known in mirror.facts().items()
+            if now.get(fact) != known
+        ]
         if other:
             raise LogForeign(_made_anew(self.place, other, self.folder))
 

@@ -98,6 +98,14 @@ class StateFiles:
         reach("generation.named")
         self.remove_others(path)
 
+    def forget(self) -> None:
+        """Let there be no current generation: what it was folded from is gone."""
+        try:
+            self._pointer.unlink(missing_ok=True)
+        except OSError as error:
+            msg = f"cannot remove {self._pointer}: {error.strerror}"
+            raise LogUnavailable(msg) from error
+
     def remove_others(self, path: Path) -> None:
         """Remove all generations but one; under the log's lock nobody is building another."""
         remove_all(other for other in self.all() if other != path)

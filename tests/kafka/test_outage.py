@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import pytest
 
@@ -27,6 +28,7 @@ from .broker import Cluster
 from .hosts import digests, new_place
 from .servers import need_brokers
 
+T = TypeVar("T")
 HASTE_S = 1.0
 """How long a read waits; what must not wait for the brokers takes less."""
 
@@ -47,11 +49,24 @@ def up(cluster: Cluster) -> Cluster:
     return cluster
 
 
-def opened(cluster: Cluster, home: Path, place: object = None) -> KafkaLedger:
+def opened(
+    cluster: Cluster, home: Path, place: object = None, delivery: Literal["spool", "ack"] = "spool"
+) -> KafkaLedger:
     kafka = KafkaSettings(partitions=2, timeout_s=5.0)
-    settings = Settings(home=home, delivery="spool", read_wait_s=HASTE_S, drain_s=0.5)
+    settings = Settings(home=home, delivery=delivery, read_wait_s=HASTE_S, drain_s=0.5)
     found = find_replica(place or new_place(cluster.servers), home, kafka)  # type: ignore[arg-type]
     return KafkaLedger(found, settings, kafka)
+
+
+def eventually(work: Callable[[], T]) -> T:
+    """What comes of it, once the brokers that have just been started answer."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return work()
+        except LogUnavailable:
+            if time.monotonic() > deadline:
+                raise
 
 
 def run(run_id: str) -> RunCreated:
@@ -126,6 +141,51 @@ def test_a_run_begins_and_ends_without_brokers(up: Cluster, tmp_path: Path) -> N
     with closing(opened(up, home, place)) as ledger:
         assert ledger.forwarder.run(30.0) == 0
         assert tags(ledger, "alone") == {"a": "1"}
+
+
+@pytest.mark.parametrize("delivery", ["spool", "ack"])
+def test_what_was_sent_just_before_is_not_missed(
+    up: Cluster, tmp_path: Path, delivery: Literal["spool", "ack"]
+) -> None:
+    """It waits in no spool any more, and was not copied back before the brokers went away."""
+    with closing(opened(up, tmp_path / "home", delivery=delivery)) as ledger:
+        ledger.write(lambda _: [run("known")])
+        assert tags(ledger, "known") == {}
+        ledger.write(lambda _: [run("sent")])
+        ledger.write(lambda _: [tag("sent", "a", "1")])
+        assert ledger.forwarder.drain(30.0) == 0
+        assert ledger.spool.first() is None
+        up.kill(0)
+        assert tags(ledger, "sent") == {"a": "1"}
+        if delivery == "spool":
+            ledger.write(lambda _: [tag("sent", "b", "2")])
+            assert tags(ledger, "sent") == {"a": "1", "b": "2"}
+        up.start(0)
+        up.wait()
+        assert ledger.forwarder.run(30.0) == 0
+        eventually(ledger.catch_up)
+        ledger._rest_until = 0.0
+        assert tags(ledger, "sent")["a"] == "1"
+        assert len(ledger._unseen) == 0
+
+
+def test_a_damaged_mirror_is_kept_while_the_brokers_are_away(up: Cluster, tmp_path: Path) -> None:
+    with closing(opened(up, tmp_path / "home")) as ledger:
+        ledger.write(lambda _: [run("known")])
+        assert tags(ledger, "known") == {}
+        ledger.catch_up()
+        place, path = ledger.kafka.place, ledger.log.path
+    damaged = b"garbage" * 1000
+    path.write_bytes(damaged)
+    up.kill(0)
+    with closing(opened(up, tmp_path / "home", place)) as ledger:
+        with pytest.raises(LogUnavailable, match="did not answer"):
+            tags(ledger, "known")
+        assert path.read_bytes() == damaged
+        up.start(0)
+        up.wait()
+        eventually(lambda: tags(ledger, "known"))
+        assert path.with_name("log.sqlite.damaged").read_bytes() == damaged
 
 
 def test_a_killed_process_leaves_its_spool_to_the_next(up: Cluster, tmp_path: Path) -> None:
