@@ -122,7 +122,10 @@ class _Folded:
                 ("fetching", of.fetch_s), ("copying", of.mirror_s), ("folding", of.fold_s),
             )
         )  # fmt: skip
-        return f"fold, {kind}, stage by stage: {of.events:,} events in {all_s:.2f} s: {shares}"
+        return (
+            f"fold, {kind}, stage by stage: {of.events:,} events in {all_s:.2f} s "
+            f"({of.cpu_s:.2f} s of a processor): {shares}"
+        )
 
 
 def _folded(

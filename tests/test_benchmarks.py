@@ -13,15 +13,19 @@ from typing import Any
 import pytest
 from mlflow.entities import Run
 
+from benchmarks.__main__ import wanted
 from benchmarks.load import Shape, load_by_client, load_directly
-from benchmarks.rows import Bound, Kind, Row, Times, Verdict
+from benchmarks.report import Report
+from benchmarks.rows import AtLeast, Bound, Goal, Kind, Row, Times, Verdict
 from benchmarks.stores import Store
+from tests.kafka.servers import servers
 
 ROOT = Path(__file__).parents[1]
 TINY = {
     "rounds": 1, "operations": 5, "creates": 2, "small": 2, "middle": 4, "most_versions": 6,
     "most_runs": 6, "writers": 2, "seconds": 0.1, "runs": 30, "large_runs": 40,
-    "history_points": 1500, "table_runs": 20, "repetitions": 1,
+    "history_points": 1500, "table_runs": 20, "repetitions": 1, "decisions": 1, "fold_events": 30,
+    "fold_batches": 2, "fold_rounds": 1, "lag_seconds": 0.5, "cold_starts": 1,
 }  # fmt: skip
 ROWS = {
     "log_metric_p50", "log_metric_p99", "log_param_p50", "log_param_p99", "set_tag_p50",
@@ -32,14 +36,20 @@ ROWS = {
     "search_like", "pandas", "history", "disk", "large_order", "large_pages", "large_filter",
     "large_like",
 }  # fmt: skip
+KAFKA_ROWS = {
+    "kafka_log_metric_spool", "kafka_log_metric_ack", "kafka_create_experiment",
+    "kafka_create_model_version", "kafka_writers_rate", "kafka_writers_errors",
+    "kafka_fold_events", "kafka_fold_points", "kafka_lag", "kafka_get_run", "kafka_search_runs",
+    "kafka_cold_start",
+}  # fmt: skip
 
 
-def program(*arguments: str) -> subprocess.CompletedProcess[str]:
+def program(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     sizes = [f"--set={name}={value}" for name, value in TINY.items()]
     return subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", *sizes, *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **settings},
         capture_output=True,
         text=True,
         check=False,
@@ -53,7 +63,7 @@ def row(ours: float, *goals: Times | Bound, more: bool = False, **peers: float) 
 
 def test_a_small_run_has_every_row(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    done = program("--large", "--json", "--write", str(page))
+    done = program("--large", "--no-kafka", "--json", "--write", str(page))
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
     rows = {row["id"]: row for row in report["rows"]}
@@ -68,6 +78,47 @@ def test_a_small_run_has_every_row(tmp_path: Path) -> None:
     text = page.read_text("utf-8")
     assert all(f"| {row['work']} |" in text for row in rows.values())
     assert tempfile.gettempdir() not in text
+
+
+def test_a_small_run_in_kafka_has_every_row(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    named = {"MLFLOW_LEDGER_TEST_KAFKA": servers()}
+    done = program("--kafka", "--json", "--write", str(page), "--folder", str(tmp_path), **named)
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    rows = {row["id"]: row for row in report["rows"]}
+    assert set(rows) == KAFKA_ROWS
+    for name, found in rows.items():
+        measured = "ledger, kafka-python" in found["figures"]
+        assert measured or (name == "kafka_cold_start" and "not measured" in str(found["notes"]))
+        assert measured == ("NOT MEASURED" not in found["verdicts"]["ledger, kafka-python"]) or (
+            "PostgreSQL" in found["missing"]
+        )
+        assert "ledger" not in found["figures"]
+    assert rows["kafka_writers_errors"]["figures"]["ledger, kafka-python"] == 0
+    assert "stage by stage: 33 events" in rows["kafka_fold_events"]["notes"][0]
+    assert list(tmp_path.iterdir()) == [page]
+    assert "### A ledger in Kafka" in page.read_text("utf-8")
+
+
+def test_a_run_goes_on_without_a_broker(tmp_path: Path) -> None:
+    nothing = {"MLFLOW_LEDGER_TEST_KAFKA": "", "PATH": str(tmp_path)}
+    done = program("--only", "kafka-folds", "--only", "batches", "--json", **nothing)
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert [row["id"] for row in report["rows"]] == ["log_batch"]
+    assert any("a ledger in Kafka: no java" in reason for reason in report["skipped"])
+    assert "a ledger in Kafka IS NOT MEASURED" in done.stderr
+
+
+def test_groups_are_chosen() -> None:
+    everything = wanted((), large=True, kafka=None)
+    in_kafka = wanted((), large=False, kafka=True)
+    assert in_kafka
+    assert all(group.startswith("kafka-") for group in in_kafka)
+    assert wanted((), large=True, kafka=False) + in_kafka == everything
+    assert "large" not in wanted((), large=False, kafka=None)
+    assert wanted(["kafka-lag", "disk"], large=False, kafka=None) == ["disk", "kafka-lag"]
 
 
 def test_bulk_inserts_leave_what_log_batch_leaves(
@@ -131,3 +182,33 @@ def test_a_peer_that_was_not_there_is_named() -> None:
     made = row(1, Times(25, (Kind.SQLITE, Kind.POSTGRES), ""), SQLITE=30)
     assert made.verdict is Verdict.MET
     assert made.missing == [Kind.POSTGRES]
+
+
+def in_kafka(*goals: Goal, more: bool = False, **figures: float) -> Row:
+    found = {Kind[name]: value for name, value in figures.items()}
+    return Row("kafka_id", "work", "ms", "meaning", found, goals, more_is_better=more)
+
+
+def test_each_client_of_kafka_has_a_verdict_of_its_own() -> None:
+    twice = Times(2, (Kind.POSTGRES,), "2x")
+    made = in_kafka(twice, Bound(4, "4"), KAFKA_PYTHON=5, LIBRDKAFKA=3, POSTGRES=8)
+    assert made.verdict_of(Kind.KAFKA_PYTHON) is Verdict.NOT_MET
+    assert made.verdict_of(Kind.LIBRDKAFKA) is Verdict.MET
+    assert made.verdict is Verdict.NOT_MET
+    assert [round(times, 2) for times, _ in made.ratios] == [1.6, 2.67]
+    page = Report([made], {"cores": "2"}, [], quick=False).markdown()
+    assert "| work | ledger, kafka-python | ledger, librdkafka | PostgreSQL |" in page
+    assert "| kafka-python: **NOT MET**; librdkafka: MET |" in page
+    assert "kafka-python: 1.60x PostgreSQL; librdkafka: 2.67x PostgreSQL" in page
+
+
+@pytest.mark.parametrize(
+    ("made", "verdict"),
+    [
+        (in_kafka(AtLeast(20, ""), more=True, KAFKA_PYTHON=20), Verdict.MET),
+        (in_kafka(AtLeast(20, ""), more=True, KAFKA_PYTHON=19), Verdict.NOT_MET),
+        (in_kafka(AtLeast(20, ""), more=True), Verdict.NOT_MEASURED),
+    ],
+)
+def test_a_rate_has_to_be_reached(made: Row, verdict: Verdict) -> None:
+    assert made.verdict is verdict
