@@ -9,11 +9,13 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import mlflow.store.model_registry.sqlalchemy_store as registry_module
 import mlflow.tracking
+import pytest
 import sqlalchemy
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as SqlRegistryStore
 from mlflow.store.tracking.dbmodels.models import SqlExperiment
@@ -134,9 +136,9 @@ def make_kafka_ledger(folder: Path) -> Stores:
     from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
 
     uri = f"ledger+kafka://{servers()}/oracle-{uuid.uuid4().hex}?delivery=ack"
-    os.environ["MLFLOW_LEDGER_HOME"] = str(folder)
-    os.environ["MLFLOW_LEDGER_KAFKA_PARTITIONS"] = "2"
     tracking = LedgerTrackingStore(store_uri=uri, artifact_uri=None)
+    with _settings(folder):
+        assert tracking._ledger.shared  # looked up once, and kept for the other store
     return tracking, LedgerRegistryStore(store_uri=uri, tracking_uri=uri)
 
 
@@ -145,13 +147,22 @@ def make_thin_ledger(folder: Path) -> Stores:
     from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
 
     place = f"ledger+kafka://{servers()}/oracle-{uuid.uuid4().hex}"
-    os.environ["MLFLOW_LEDGER_HOME"] = str(folder / "client")
-    os.environ["MLFLOW_LEDGER_KAFKA_PARTITIONS"] = "2"
-    service = Threaded(reading(place, folder / "service"))
-    uri = f"{place}?delivery=ack&query={service.url}"
-    tracking = LedgerTrackingStore(store_uri=uri, artifact_uri=None)
+    with _settings(folder / "client"):
+        service = Threaded(reading(place, folder / "service"))
+        uri = f"{place}?delivery=ack&query={service.url}"
+        tracking = LedgerTrackingStore(store_uri=uri, artifact_uri=None)
+        assert tracking._ledger.shared
     _services[id(tracking)] = service
     return tracking, LedgerRegistryStore(store_uri=uri, tracking_uri=uri)
+
+
+@contextmanager
+def _settings(home: Path) -> Iterator[None]:
+    """The environment of a host; of few partitions, since each case has topics of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_LEDGER_HOME", str(home))
+        patch.setenv("MLFLOW_LEDGER_KAFKA_PARTITIONS", "2")
+        yield
 
 
 def wants_thin() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from . import machine_values as v
 from .machine_odd import OddCalls
 from .methods import METHODS, NEVER_REFUSED
 from .pair import Factory, Pair, Ref, Template, open_pair
+from .stores import make_kafka_ledger
 
 OUTCOMES: Counter[tuple[str, bool]] = Counter()
 """How often a method succeeded, and how often it was refused, in all histories."""
@@ -370,6 +372,25 @@ class Machine(OddCalls):
     )
     def search_model_versions(self, text: str, order: Any, size: int) -> None:
         self.pair.pages("search_model_versions", size, filter_string=text, order_by=order)
+
+
+def test_random_histories_on_kafka(tmp_path: Path, template: Template) -> None:
+    """A few, since each has topics of its own; `make oracle-kafka` plays all of it there."""
+    folders = itertools.count()
+
+    def machine() -> Machine:
+        return Machine(open_pair(tmp_path / str(next(folders)), template, make_kafka_ledger))
+
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=6,
+            stateful_step_count=60,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
+        ),
+    )
 
 
 @pytest.mark.timeout(7200)  # the long profile outlives the suite's limit
