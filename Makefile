@@ -13,7 +13,7 @@ VERSION := models:/wine-classifier/2
 # The demo's registry is its store, whatever the caller's environment says.
 unexport MLFLOW_REGISTRY_URI
 
-.PHONY: demo test lint types lock bench soak clean
+.PHONY: demo kafka-demo test lint types lock bench soak clean
 
 demo: $(READY)
 	rm -rf demo-store
@@ -21,6 +21,10 @@ demo: $(READY)
 	$(BIN)/mlflow-ledger sql $(STORE) "$$(cat examples/leaderboard.sql)"
 	$(BIN)/mlflow-ledger lineage $(STORE) $(VERSION)
 	$(BIN)/mlflow-ledger audit $(STORE) $(VERSION)
+
+# The set of compose.yaml as plain processes, and the demo on it; it wants Java and Maven.
+kafka-demo: $(READY)
+	$(BIN)/python -m tests.kafka.demo
 
 test: $(READY)
 	$(BIN)/pytest

@@ -21,6 +21,7 @@ from .sizes import FULL, QUICK, Sizes
 
 if TYPE_CHECKING:
     from .bench import Bench
+    from .brokers import Brokers
     from .postgres import Postgres
     from .report import Report
     from .rows import Row
@@ -34,6 +35,8 @@ _ENVIRONMENT = {
 }
 _GROUPS = (
     "singles", "creates", "batches", "writers", "searches", "pandas", "history", "disk", "large",
+    "kafka-singles", "kafka-decisions", "kafka-writers", "kafka-folds", "kafka-lag", "kafka-reads",
+    "kafka-cold",
 )  # fmt: skip
 _TERMINAL_WIDTH = 170
 
@@ -58,6 +61,9 @@ def _sizes(
 @click.command()
 @click.option("--quick", is_flag=True, help="A small run in about a minute.")
 @click.option("--large", is_flag=True, help="Also the searches in a large store.")
+@click.option(
+    "--kafka/--no-kafka", default=None, help="Only the rows of a ledger in Kafka, or none of them."
+)
 @click.option("--only", multiple=True, type=click.Choice(_GROUPS), help="Only these rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of the table.")
 @click.option("--write", type=click.Path(path_type=Path, dir_okay=False), help="Write a page.")
@@ -73,15 +79,16 @@ def _sizes(
 def main(
     quick: bool,
     large: bool,
+    kafka: bool | None,
     only: Sequence[str],
     as_json: bool,
     write: Path | None,
     folder: Path | None,
     changed: dict[str, Any],
 ) -> None:
-    """Compare the ledger with MLflow's own stores, in one run."""
+    """Compare the ledger, in a folder and in Kafka, with MLflow's own stores, in one run."""
     sizes = replace(QUICK if quick else FULL, **changed)
-    groups = [g for g in _GROUPS if g in only or (not only and (g != "large" or large))]
+    groups = wanted(only, large=large, kafka=kafka)
     page = write.absolute() if write is not None else None
     os.environ.update(_ENVIRONMENT)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -96,6 +103,17 @@ def main(
         report.print(console if console.is_terminal else Console(width=_TERMINAL_WIDTH))
 
 
+def wanted(only: Sequence[str], *, large: bool, kafka: bool | None) -> list[str]:
+    """The groups of rows that were asked for, in their order."""
+    if only:
+        return [group for group in _GROUPS if group in only]
+    return [
+        group
+        for group in _GROUPS
+        if kafka in (None, group.startswith("kafka-")) and (group != "large" or large)
+    ]
+
+
 def _run(parent: Path, sizes: Sizes, groups: Sequence[str], *, quick: bool) -> Report:
     """All groups of rows, one after the other."""
     from . import machine, stores
@@ -107,12 +125,17 @@ def _run(parent: Path, sizes: Sizes, groups: Sequence[str], *, quick: bool) -> R
     with ExitStack() as stack:
         folder = stack.enter_context(_work_folder(parent))
         postgres = _postgres(stack, parent, skipped)
+        brokers = None
+        if any(group.startswith("kafka-") for group in groups):
+            brokers = _brokers(stack, parent, folder, skipped)
+            groups = [g for g in groups if brokers is not None or not g.startswith("kafka-")]
         no_files = stores.file_store_works(folder)
         if no_files is not None:
             _skip(skipped, "MLflow's file store", no_files)
-        made = stores.Stores(folder, postgres, files=no_files is None)
+        made = stores.Stores(folder, postgres, brokers, files=no_files is None)
         stack.callback(made.close)
         found = machine.facts(folder, postgres.version() if postgres else None)
+        found |= brokers.facts() if brokers is not None else {"Kafka": "none"}
         bench = Bench(sizes, made)
         rows: list[Row] = []
         for group in groups:
@@ -122,7 +145,7 @@ def _run(parent: Path, sizes: Sizes, groups: Sequence[str], *, quick: bool) -> R
 
 
 def _group(name: str) -> Callable[[Bench], list[Row]]:
-    from . import disk, searches, writers, writes
+    from . import disk, kafka_reads, kafka_replicas, kafka_writes, searches, writers, writes
 
     return {
         "singles": writes.singles,
@@ -134,6 +157,13 @@ def _group(name: str) -> Callable[[Bench], list[Row]]:
         "history": searches.histories,
         "disk": disk.disk,
         "large": searches.large_searches,
+        "kafka-singles": kafka_writes.singles,
+        "kafka-decisions": kafka_writes.decisions,
+        "kafka-writers": kafka_writes.writers,
+        "kafka-folds": kafka_replicas.folds,
+        "kafka-lag": kafka_replicas.lags,
+        "kafka-reads": kafka_reads.reads,
+        "kafka-cold": kafka_replicas.cold_starts,
     }[name]
 
 
@@ -147,9 +177,21 @@ def _postgres(stack: ExitStack, parent: Path, skipped: list[str]) -> Postgres | 
         return None
 
 
+def _brokers(stack: ExitStack, parent: Path, folder: Path, skipped: list[str]) -> Brokers | None:
+    from .brokers import HOME, KafkaMissing, environment, running_brokers
+
+    try:
+        brokers = stack.enter_context(running_brokers(parent))
+    except KafkaMissing as error:
+        _skip(skipped, "a ledger in Kafka", str(error))
+        return None
+    stack.enter_context(environment({HOME: str(folder / "hosts" / "this")}))
+    return brokers
+
+
 def _skip(skipped: list[str], peer: str, reason: str) -> None:
     skipped.append(f"{peer}: {reason}")
-    print(f"*** {peer} IS NOT COMPARED: {reason} ***", file=sys.stderr, flush=True)
+    print(f"*** {peer} IS NOT MEASURED: {reason} ***", file=sys.stderr, flush=True)
 
 
 @contextmanager

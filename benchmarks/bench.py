@@ -6,7 +6,7 @@ import sys
 import time
 
 from .load import Shape, load
-from .rows import Kind
+from .rows import KAFKA, Kind
 from .sizes import Sizes
 from .stores import Store, Stores, analyze
 
@@ -23,6 +23,7 @@ class Bench:
         self.sizes = sizes
         self.stores = stores
         self._loaded: dict[Kind, Store] | None = None
+        self._in_kafka: dict[Kind, Store] | None = None
         self._began = time.monotonic()
 
     def say(self, what: str) -> None:
@@ -36,6 +37,17 @@ class Bench:
     def writable(self, name: str) -> dict[Kind, Store]:
         """Empty stores: the ledger, MLflow's SQL stores and its file store."""
         return self.stores.make(name, (Kind.LEDGER, *_SQL, Kind.FILES))
+
+    def in_kafka(self, name: str, *, delivery: str = "spool") -> dict[Kind, Store]:
+        """Empty stores: the ledger in Kafka by each client there is, and MLflow's SQL stores."""
+        return self.stores.make(name, (*KAFKA, *_SQL), delivery=delivery)
+
+    def loaded_in_kafka(self) -> dict[Kind, Store]:
+        """The ledgers in Kafka that hold the runs which are searched; loaded once."""
+        if self._in_kafka is None:
+            shape = Shape(self.sizes.runs, history_steps=self.sizes.history_steps)
+            self._in_kafka = self._load("runs", shape, KAFKA)
+        return self._in_kafka
 
     def loaded(self) -> dict[Kind, Store]:
         """Stores with the runs that are searched; loaded once."""
@@ -69,6 +81,7 @@ class Bench:
         for kind, store in stores.items():
             self.say(f"loading {shape.runs} runs into {kind}")
             load(store, shape)
+            store.settle()
             if kind is Kind.POSTGRES and self.stores.postgres is not None:
                 self.stores.postgres.settle(name)
         return stores

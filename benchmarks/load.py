@@ -20,7 +20,7 @@ from mlflow.store.tracking.dbmodels.models import (
 )
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
-from .rows import Kind
+from .rows import KAFKA, Kind
 from .stores import Store
 
 __all__ = ["Shape", "load"]
@@ -62,7 +62,7 @@ def load(store: Store, shape: Shape, *, first: int = 0) -> None:
     A run takes a ``create_run`` and four ``log_batch``: params, tags, metrics, and the metric that
     may have a history. Bulk inserts leave the same rows in MLflow's tables, in the same order.
     """
-    if store.kind is Kind.LEDGER:
+    if store.kind is Kind.LEDGER or store.kind in KAFKA:
         load_by_client(store, shape, first=first)
     else:
         load_directly(store, shape, first=first)

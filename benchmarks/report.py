@@ -21,8 +21,9 @@ _SMALL = 0.1
 _PAGE = """\
 # Benchmarks
 
-The ledger against MLflow's own stores, through `MlflowClient`, in one run on one machine. Written
-by `python -m benchmarks --write docs/benchmarks.md`; what was not reached says **NOT MET**.
+The ledger, in a folder and in Kafka, against MLflow's own stores, through `MlflowClient`, in one
+run on one machine. Written by `python -m benchmarks --write docs/benchmarks.md`; what was not
+reached says **NOT MET**.
 
 ## How to run it
 
@@ -31,6 +32,7 @@ by `python -m benchmarks --write docs/benchmarks.md`; what was not reached says 
 | `make bench` | all rows but those of the large store, as a table on the terminal |
 | `python -m benchmarks --quick` | a small run in about a minute; its figures say nothing |
 | `python -m benchmarks --large` | also the searches in a store of 100,000 runs |
+| `python -m benchmarks --kafka`, `--no-kafka` | only the ledger in Kafka, or all but that |
 | `python -m benchmarks --only singles` | one group of rows; may be given several times |
 | `python -m benchmarks --write FILE`, `--json` | the page you read; the same as JSON |
 
@@ -38,6 +40,10 @@ PostgreSQL takes part where `initdb` and `pg_ctl` are found (on the PATH or wher
 and `psycopg2-binary` is installed beside MLflow: a private cluster with PostgreSQL's own settings
 is started on a free loopback port and removed afterwards. MLflow's retired file store takes part
 where `MLFLOW_ALLOW_FILE_STORE` still brings it back.
+
+The ledger in Kafka is measured where Java and Maven are found: one broker is started on the same
+machine and ended afterwards, and shares its cores with what is measured. `MLFLOW_LEDGER_TEST_KAFKA`
+names another one. Each client library that is installed and can be chosen has a column of its own.
 
 ## How it is measured
 
@@ -52,6 +58,9 @@ where `MLFLOW_ALLOW_FILE_STORE` still brings it back.
 - *SQLite, ANALYZEd* is a copy of the loaded SQLite store after `ANALYZE`; PostgreSQL was
   vacuumed and analyzed after loading, as autovacuum does within a minute. ANALYZE makes no
   difference to writes. In the large store SQLite takes part after ANALYZE only.
+- In Kafka each row has topics of its own, as a new ledger gets them. What a process has spooled is
+  sent before another store has its turn. A fresh replica, a reader on another host and a cold start
+  are processes of their own with a `MLFLOW_LEDGER_HOME` of their own.
 - *Ratio* is how many times as good as the peer it names: the best of those that the target is
   about.
 """
@@ -69,32 +78,36 @@ class Report:
     def print(self, console: Console) -> None:
         """Print the table for people."""
         console.print(", ".join(f"{name} {value}" for name, value in self.facts.items()))
-        kinds = self._kinds()
-        table = Table(title="a quick run: its figures say nothing" if self.quick else None)
-        table.add_column("work")
-        for kind in kinds:
-            table.add_column(kind, justify="right", no_wrap=True)
-        for name in ("ratio", "target", "reached"):
-            table.add_column(name)
-        for row in self.rows:
-            style = _STYLES.get(row.verdict, "")
-            *cells, verdict = self._cells(row, kinds)
-            table.add_row(*cells, f"[{style}]{verdict}[/]" if style else verdict)
-        console.print(table)
+        for title, rows in self._sections():
+            kinds = _kinds(rows)
+            said = "; a quick run: its figures say nothing" if self.quick else ""
+            table = Table(title=title + said)
+            table.add_column("work")
+            for kind in kinds:
+                table.add_column(kind, justify="right", no_wrap=True)
+            for name in ("ratio", "target", "reached"):
+                table.add_column(name)
+            for row in rows:
+                style = _STYLES.get(row.verdict, "")
+                *cells, verdict = _cells(row, kinds)
+                table.add_row(*cells, f"[{style}]{verdict}[/]" if style else verdict)
+            console.print(table)
         for line in self._remarks():
             console.print(line)
 
     def markdown(self) -> str:
         """The page for the documentation."""
-        kinds = self._kinds()
-        titles = ["work", *kinds, "ratio", "target", "reached"]
         lines = [_PAGE, "## Figures", ""]
         if self.quick:
             lines += ["**A quick run: its figures say nothing.**", ""]
         lines += [f"{name} {value}, " for name, value in list(self.facts.items())[:-1]]
         lines += [f"{name} {value}." for name, value in list(self.facts.items())[-1:]]
-        lines += ["", _line(titles), _line(["---", *("--:" for _ in kinds), "--:", "---", "---"])]
-        lines += [_line(self._cells(row, kinds, bold=True)) for row in self.rows]
+        for title, rows in self._sections():
+            kinds = _kinds(rows)
+            titles = ["work", *kinds, "ratio", "target", "reached"]
+            lines += ["", f"### {title}", ""]
+            lines += [_line(titles), _line(["---", *("--:" for _ in kinds), "--:", "---", "---"])]
+            lines += [_line(_cells(row, kinds, bold=True)) for row in rows]
         lines += ["", *(f"- {remark}" for remark in self._remarks())]
         lines += ["", "## What each row means", "", _line(["row", "meaning"]), _line(["---"] * 2)]
         lines += [_line([row.work, row.meaning]) for row in self.rows]
@@ -114,10 +127,13 @@ class Report:
                         "unit": row.unit,
                         "figures": {str(kind): value for kind, value in row.figures.items()},
                         "ratios": [
-                            {"times": times, "peer": str(peer)} for times, peer in row.ratios
+                            {"of": str(kind), "times": times, "peer": str(peer)}
+                            for kind in row.ours
+                            for times, peer in row.ratios_of(kind)
                         ],
                         "target": row.target,
                         "verdict": str(row.verdict),
+                        "verdicts": {str(kind): str(row.verdict_of(kind)) for kind in row.ours},
                         "missing": [str(kind) for kind in row.missing],
                         "notes": list(row.notes),
                     }
@@ -127,18 +143,13 @@ class Report:
             indent=2,
         )
 
-    def _kinds(self) -> list[Kind]:
-        return [kind for kind in Kind if any(kind in row.figures for row in self.rows)]
-
-    def _cells(self, row: Row, kinds: Sequence[Kind], *, bold: bool = False) -> list[str]:
-        figures = [_figure(row.figures.get(kind), row.unit) for kind in kinds]
-        ratios = "; ".join(f"{_number(times)}x {peer}" for times, peer in row.ratios)
-        verdict = str(row.verdict)
-        if bold and row.verdict is Verdict.NOT_MET:
-            verdict = f"**{verdict}**"
-        if row.missing:
-            verdict += f" (without {', '.join(row.missing)})"
-        return [row.work, *figures, ratios or "-", row.target, verdict]
+    def _sections(self) -> list[tuple[str, list[Row]]]:
+        """A table for each way in which a ledger can be kept."""
+        parts = {
+            "A ledger in a folder": [row for row in self.rows if not row.in_kafka],
+            "A ledger in Kafka": [row for row in self.rows if row.in_kafka],
+        }
+        return [(title, rows) for title, rows in parts.items() if rows]
 
     def _remarks(self) -> list[str]:
         counts = [
@@ -147,6 +158,36 @@ class Report:
         ]
         notes = [note for row in self.rows for note in row.notes]
         return [*notes, *(f"skipped: {reason}" for reason in self.skipped), ", ".join(counts)]
+
+
+def _kinds(rows: Sequence[Row]) -> list[Kind]:
+    return [kind for kind in Kind if any(kind in row.figures for row in rows)]
+
+
+def _cells(row: Row, kinds: Sequence[Kind], *, bold: bool = False) -> list[str]:
+    figures = [_figure(row.figures.get(kind), row.unit) for kind in kinds]
+    many = len(row.ours) > 1
+    ratios = "; ".join(
+        f"{_short(kind)}: {said}" if many else said
+        for kind in row.ours
+        if (said := "; ".join(f"{_number(n)}x {peer}" for n, peer in row.ratios_of(kind)))
+    )
+    verdicts = {kind: _bold(row.verdict_of(kind), bold=bold) for kind in row.ours}
+    reached = "; ".join(f"{_short(kind)}: {said}" for kind, said in verdicts.items())
+    if len(set(verdicts.values())) == 1:
+        reached = _bold(row.verdict, bold=bold)
+    if row.missing:
+        reached += f" (without {', '.join(row.missing)})"
+    return [row.work, *figures, ratios or "-", row.target, reached]
+
+
+def _bold(verdict: Verdict, *, bold: bool) -> str:
+    return f"**{verdict}**" if bold and verdict is Verdict.NOT_MET else str(verdict)
+
+
+def _short(kind: Kind) -> str:
+    """One of ours, among others of ours."""
+    return kind.removeprefix("ledger, ")
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -6,17 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-__all__ = ["Bound", "Goal", "Kind", "Row", "Times", "Verdict"]
+__all__ = ["KAFKA", "AtLeast", "Bound", "Goal", "Kind", "Row", "Times", "Verdict"]
 
 
 class Kind(StrEnum):
     """The stores that are compared."""
 
     LEDGER = "ledger"
+    KAFKA_PYTHON = "ledger, kafka-python"
+    LIBRDKAFKA = "ledger, librdkafka"
     SQLITE = "SQLite"
     ANALYZED = "SQLite, ANALYZEd"
     POSTGRES = "PostgreSQL"
     FILES = "file store"
+
+
+KAFKA = (Kind.KAFKA_PYTHON, Kind.LIBRDKAFKA)
+"""A ledger in Kafka, by the client library that speaks to the brokers."""
+
+_OURS = (Kind.LEDGER, *KAFKA)
 
 
 class Verdict(StrEnum):
@@ -36,9 +44,9 @@ class Times:
     peers: tuple[Kind, ...]
     text: str
 
-    def ratio(self, row: Row) -> tuple[float, Kind] | None:
-        """How many times as good as the best peer, and which that was."""
-        ours = row.figures.get(Kind.LEDGER)
+    def ratio(self, row: Row, kind: Kind) -> tuple[float, Kind] | None:
+        """How many times as good as the best peer one of ours is, and which that was."""
+        ours = row.figures.get(kind)
         theirs = [(row.figures[peer], peer) for peer in self.peers if peer in row.figures]
         if ours is None or not theirs:
             return None
@@ -47,9 +55,9 @@ class Times:
             return None
         return (ours / best if row.more_is_better else best / ours), peer
 
-    def verdict(self, row: Row) -> Verdict:
-        """Whether it was reached."""
-        found = self.ratio(row)
+    def verdict(self, row: Row, kind: Kind) -> Verdict:
+        """Whether one of ours has reached it."""
+        found = self.ratio(row, kind)
         if found is None:
             return Verdict.NOT_MEASURED
         return Verdict.MET if found[0] >= self.factor else Verdict.NOT_MET
@@ -63,18 +71,37 @@ class Bound:
     text: str
     peers: tuple[Kind, ...] = ()
 
-    def ratio(self, row: Row) -> None:
+    def ratio(self, row: Row, kind: Kind) -> None:
         """None: nothing is divided."""
 
-    def verdict(self, row: Row) -> Verdict:
-        """Whether it was reached."""
-        ours = row.figures.get(Kind.LEDGER)
+    def verdict(self, row: Row, kind: Kind) -> Verdict:
+        """Whether one of ours has reached it."""
+        ours = row.figures.get(kind)
         if ours is None:
             return Verdict.NOT_MEASURED
         return Verdict.MET if ours <= self.most else Verdict.NOT_MET
 
 
-Goal = Times | Bound
+@dataclass(frozen=True)
+class AtLeast:
+    """At least ``least``, whatever the peers do."""
+
+    least: float
+    text: str
+    peers: tuple[Kind, ...] = ()
+
+    def ratio(self, row: Row, kind: Kind) -> None:
+        """None: nothing is divided."""
+
+    def verdict(self, row: Row, kind: Kind) -> Verdict:
+        """Whether one of ours has reached it."""
+        ours = row.figures.get(kind)
+        if ours is None:
+            return Verdict.NOT_MEASURED
+        return Verdict.MET if ours >= self.least else Verdict.NOT_MET
+
+
+Goal = Times | Bound | AtLeast
 
 
 @dataclass(frozen=True)
@@ -91,13 +118,24 @@ class Row:
     notes: Sequence[str] = field(default=())
 
     @property
+    def in_kafka(self) -> bool:
+        """Whether the row is about a ledger in Kafka."""
+        return self.id.startswith("kafka_")
+
+    @property
+    def ours(self) -> list[Kind]:
+        """What the goals are about: the ledger, or in Kafka the ledger by each client there is."""
+        found = [kind for kind in _OURS if kind in self.figures]
+        return found or [Kind.KAFKA_PYTHON if self.in_kafka else Kind.LEDGER]
+
+    @property
     def verdict(self) -> Verdict:
-        """The worst of the goals' verdicts."""
-        verdicts = [goal.verdict(self) for goal in self.goals]
-        for worst in (Verdict.NOT_MET, Verdict.NOT_MEASURED, Verdict.MET):
-            if worst in verdicts:
-                return worst
-        return Verdict.SHOWN
+        """The worst of the goals' verdicts, whichever of ours it is about."""
+        return _worst([self.verdict_of(kind) for kind in self.ours])
+
+    def verdict_of(self, kind: Kind) -> Verdict:
+        """The worst of the goals' verdicts on one of ours."""
+        return _worst([goal.verdict(self, kind) for goal in self.goals])
 
     @property
     def missing(self) -> list[Kind]:
@@ -113,8 +151,19 @@ class Row:
     @property
     def ratios(self) -> list[tuple[float, Kind]]:
         """Ours to the peer of each goal; to the best SQL store where no goal names a peer."""
-        found = [ratio for goal in self.goals if (ratio := goal.ratio(self)) is not None]
+        return [ratio for kind in self.ours for ratio in self.ratios_of(kind)]
+
+    def ratios_of(self, kind: Kind) -> list[tuple[float, Kind]]:
+        """The ratios of one of ours."""
+        found = [ratio for goal in self.goals if (ratio := goal.ratio(self, kind)) is not None]
         if found or self.unit != "ms":
             return found
-        best = Times(1, (Kind.SQLITE, Kind.ANALYZED, Kind.POSTGRES), "").ratio(self)
+        best = Times(1, (Kind.SQLITE, Kind.ANALYZED, Kind.POSTGRES), "").ratio(self, kind)
         return [best] if best is not None else []
+
+
+def _worst(verdicts: Sequence[Verdict]) -> Verdict:
+    for worst in (Verdict.NOT_MET, Verdict.NOT_MEASURED, Verdict.MET):
+        if worst in verdicts:
+            return worst
+    return Verdict.SHOWN

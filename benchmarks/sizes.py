@@ -47,6 +47,20 @@ class Sizes:
     """How often a search is asked of each store."""
     budget_seconds: float = 40.0
     """A store that has used this much time on one search is asked three times only."""
+    decisions: int = 50
+    """Experiments and model versions created in Kafka in a round."""
+    fold_events: int = 50_000
+    """Events of one metric each in the topics that a fresh replica reads."""
+    fold_batches: int = 500
+    """Batches of 1000 metrics in others."""
+    fold_rounds: int = 3
+    """Fresh replicas of each."""
+    lag_seconds: float = 10.0
+    """How long a reader looks at what another process is writing."""
+    lag_rate: int = 5000
+    """Points a second that are written meanwhile."""
+    cold_starts: int = 3
+    """Hosts that begin without a replica."""
 
 
 FULL = Sizes()
@@ -69,4 +83,10 @@ QUICK = Sizes(
     table_runs=200,
     repetitions=3,
     budget_seconds=5.0,
+    decisions=5,
+    fold_events=2000,
+    fold_batches=10,
+    fold_rounds=1,
+    lag_seconds=2.0,
+    cold_starts=1,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterable
@@ -11,13 +10,15 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from .brokers import Brokers, client_environment, environment
 from .postgres import Postgres
-from .rows import Kind
+from .rows import KAFKA, Kind
 
 __all__ = ["Store", "Stores", "file_store_works"]
 
 _EXPERIMENT = "benchmarks"
-_DURABLE = "MLFLOW_LEDGER_SYNCHRONOUS"
+_DURABLE = {"MLFLOW_LEDGER_SYNCHRONOUS": "full"}
+_DRAIN_S = 300.0
 
 
 class Store:
@@ -29,10 +30,36 @@ class Store:
         self.name = name
         self.uri = uri
         self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        found = self.client.get_experiment_by_name(_EXPERIMENT)
+        with environment(client_environment(kind)):
+            found = self.client.get_experiment_by_name(_EXPERIMENT)
         self.experiment_id: str = (
             found.experiment_id if found else self.client.create_experiment(_EXPERIMENT)
         )
+
+    def settle(self) -> None:
+        """Wait until the brokers have all that this process has logged, where there are any.
+
+        Raises:
+            TimeoutError: they do not take it.
+        """
+        if self.kind in KAFKA:
+            from mlflow_ledger.consumers import KafkaLedger, open_ledger
+
+            ledger = open_ledger(self.uri)
+            assert isinstance(ledger, KafkaLedger)
+            left = ledger.forwarder.drain(_DRAIN_S)
+            if left:
+                raise TimeoutError(f"{left} events still wait: {ledger.forwarder.status().error}")
+
+    def close(self) -> None:
+        """Let go of a ledger, so that its folder can go away."""
+        if self.kind is Kind.LEDGER or self.kind in KAFKA:
+            from mlflow_ledger.consumers import open_ledger
+            from mlflow_ledger.producers.edge import analytics_of
+
+            ledger = open_ledger(self.uri)
+            analytics_of(ledger).close()
+            ledger.close()
 
     def new_run(self) -> str:
         """A run to log to."""
@@ -48,32 +75,32 @@ class Store:
 class Stores:
     """Makes stores, and lets go of them."""
 
-    def __init__(self, folder: Path, postgres: Postgres | None, *, files: bool) -> None:
-        """Make them below ``folder``; PostgreSQL and the file store where they are there."""
+    def __init__(
+        self, folder: Path, postgres: Postgres | None, brokers: Brokers | None, *, files: bool
+    ) -> None:
+        """Make them below ``folder``; what needs a server or the file store where that is there."""
         self.folder = folder
         self.postgres = postgres
+        self.brokers = brokers
         self._files = files
-        self._ledgers: list[str] = []
+        self._made: list[Store] = []
 
-    def make(self, name: str, kinds: Iterable[Kind]) -> dict[Kind, Store]:
+    def make(
+        self, name: str, kinds: Iterable[Kind], *, delivery: str = "spool"
+    ) -> dict[Kind, Store]:
         """Empty stores of these kinds, as far as they are to be had; the ledger comes first."""
         made = {}
         for kind in kinds:
-            uri = self._uri(kind, name)
+            uri = self._uri(kind, name, delivery)
             if uri is not None:
                 made[kind] = Store(kind, name, uri)
+        self._made += made.values()
         return made
 
     def durable_ledger(self, name: str) -> Store:
         """A ledger that syncs its log at every call, as SQLite does for MLflow."""
-        before = os.environ.get(_DURABLE)
-        os.environ[_DURABLE] = "full"
-        try:
+        with environment(_DURABLE):
             return self.make(name, [Kind.LEDGER])[Kind.LEDGER]
-        finally:
-            del os.environ[_DURABLE]
-            if before is not None:
-                os.environ[_DURABLE] = before
 
     def analyzed(self, store: Store) -> Store:
         """A copy of an SQLite store, after ANALYZE."""
@@ -93,19 +120,15 @@ class Stores:
 
     def close(self) -> None:
         """Let go of all ledgers, so that their folders can go away."""
-        from mlflow_ledger.consumers import open_ledger
-        from mlflow_ledger.producers.edge import analytics_of
+        while self._made:
+            self._made.pop().close()
 
-        for uri in self._ledgers:
-            ledger = open_ledger(uri)
-            analytics_of(ledger).close()
-            ledger.close()
-
-    def _uri(self, kind: Kind, name: str) -> str | None:
+    def _uri(self, kind: Kind, name: str, delivery: str) -> str | None:
         if kind is Kind.LEDGER:
-            uri = f"ledger://{self.ledger_folder(name)}"
-            self._ledgers.append(uri)
-            return uri
+            return f"ledger://{self.ledger_folder(name)}"
+        if kind in KAFKA:
+            there = self.brokers is not None and kind in self.brokers.clients
+            return self.brokers.uri(kind, name, delivery) if self.brokers and there else None
         if kind is Kind.FILES:
             return f"file://{self.folder}/{name}-files" if self._files else None
         if kind is Kind.POSTGRES:

@@ -19,7 +19,7 @@ from .rows import Bound, Kind, Row, Times
 if TYPE_CHECKING:
     from .stores import Store
 
-__all__ = ["writers"]
+__all__ = ["Round", "error_notes", "flat", "rates", "write_at_once", "writers"]
 
 T = TypeVar("T")
 
@@ -29,19 +29,28 @@ _PATIENCE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class _Round:
-    """What one process did in one round."""
+class Round:
+    """What one process did in one round; ``seconds`` until the brokers had it, if there are any."""
 
     operations: int
     seconds: float
+    writing_seconds: float
     worst_seconds: float
     errors: list[str]
 
 
+Rounds = Mapping[Kind, Sequence[Sequence[Round]]]
+
+
 def writers(bench: Bench) -> list[Row]:
     """Each process logs to a run of its own: a metric, a param, a tag, and so on in turn."""
+    rounds = write_at_once(bench, bench.writable("writers"))
+    return _rows(bench.sizes.writers, rounds, str(bench.stores.folder))
+
+
+def write_at_once(bench: Bench, stores: Mapping[Kind, Store]) -> dict[Kind, list[list[Round]]]:
+    """What each process did in each round; the stores take turns."""
     sizes = bench.sizes
-    stores = bench.writable("writers")
     bench.say(f"starting {sizes.writers} writer processes")
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(sizes.writers)
@@ -56,7 +65,7 @@ def writers(bench: Bench) -> list[Row]:
         process.start()
         pipes.append(ours)
         processes.append(process)
-    rounds: dict[Kind, list[list[_Round]]] = {kind: [] for kind in stores}
+    rounds: dict[Kind, list[list[Round]]] = {kind: [] for kind in stores}
     try:
         for _ in range(sizes.writer_rounds):
             for kind in stores:
@@ -68,10 +77,10 @@ def writers(bench: Bench) -> list[Row]:
         for process in processes:
             process.join(10)
             process.kill()
-    return _rows(sizes.writers, rounds, str(bench.stores.folder))
+    return rounds
 
 
-def _round(pipes: Sequence[Connection], kind: Kind, seconds: float) -> list[_Round]:
+def _round(pipes: Sequence[Connection], kind: Kind, seconds: float) -> list[Round]:
     for pipe in pipes:
         pipe.send((kind, seconds))
     done = []
@@ -82,28 +91,45 @@ def _round(pipes: Sequence[Connection], kind: Kind, seconds: float) -> list[_Rou
     return done
 
 
-def _rows(count: int, rounds: Mapping[Kind, Sequence[Sequence[_Round]]], folder: str) -> list[Row]:
-    rates = {
+def rates(rounds: Rounds) -> dict[Kind, float]:
+    """Operations a second of all processes together, the median round."""
+    return {
         kind: statistics.median(
             sum(done.operations for done in round_) / max(done.seconds for done in round_)
             for round_ in several
         )
         for kind, several in rounds.items()
     }
-    flat = {kind: [d for round_ in several for d in round_] for kind, several in rounds.items()}
-    worst = {kind: max(done.worst_seconds for done in all_) for kind, all_ in flat.items()}
-    errors = {kind: float(sum(len(d.errors) for d in all_)) for kind, all_ in flat.items()}
-    first = {kind: next((e for d in all_ for e in d.errors), "") for kind, all_ in flat.items()}
-    notes = [
+
+
+def flat(rounds: Rounds) -> dict[Kind, list[Round]]:
+    """What every process did in any round."""
+    return {kind: [d for round_ in several for d in round_] for kind, several in rounds.items()}
+
+
+def error_notes(all_rounds: Mapping[Kind, Sequence[Round]], folder: str) -> list[str]:
+    """The first error on each store, where there was one."""
+    first = {
+        kind: next((error for done in all_ for error in done.errors), "")
+        for kind, all_ in all_rounds.items()
+    }
+    return [
         f"{kind}, first error: {error.replace(folder, '')}"
         for kind, error in first.items()
         if error
     ]
+
+
+def _rows(count: int, rounds: Rounds, folder: str) -> list[Row]:
+    all_rounds = flat(rounds)
+    worst = {kind: max(done.worst_seconds for done in all_) for kind, all_ in all_rounds.items()}
+    errors = {kind: float(sum(len(d.errors) for d in all_)) for kind, all_ in all_rounds.items()}
+    notes = error_notes(all_rounds, folder)
     return [
         Row(
             "writers_rate", f"{count} writer processes", "operations/s",
             "Processes that each log a metric, a param and a tag in turn to a run of their own, "
-            "warmed up before the clock starts; what failed is not counted.", rates,
+            "warmed up before the clock starts; what failed is not counted.", rates(rounds),
             (Times(20, (Kind.POSTGRES,), "20x PostgreSQL"),
              Times(1, (Kind.FILES,), "more than the file store")), more_is_better=True,
         ),
@@ -133,6 +159,8 @@ def _serve(
     while (told := pipe.recv()) is not None:
         kind, seconds = told
         pipe.send(_write(stores[kind], barrier, seconds))
+    for store in stores.values():
+        store.close()
 
 
 def _patiently(make: Callable[[], T]) -> T:
@@ -145,10 +173,11 @@ def _patiently(make: Callable[[], T]) -> T:
     return make()
 
 
-def _write(store: Store, barrier: Barrier, seconds: float) -> _Round:
+def _write(store: Store, barrier: Barrier, seconds: float) -> Round:
     run_id = _patiently(store.new_run)
     for number in range(_WARM_UP):
         _attempt(store, run_id, number)
+    store.settle()
     operations, worst, errors = 0, 0.0, []
     number = _WARM_UP
     barrier.wait(_PATIENCE_SECONDS)
@@ -162,7 +191,8 @@ def _write(store: Store, barrier: Barrier, seconds: float) -> _Round:
             operations += 1
         else:
             errors.append(error)
-    return _Round(operations, now - began, worst, errors)
+    store.settle()
+    return Round(operations, time.perf_counter() - began, now - began, worst, errors)
 
 
 def _attempt(store: Store, run_id: str, number: int) -> str | None:

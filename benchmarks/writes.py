@@ -15,7 +15,16 @@ from .rows import Bound, Kind, Row, Times
 from .stores import Store
 from .timing import Action, latencies, percentile
 
-__all__ = ["batches", "creates", "singles"]
+__all__ = [
+    "batches",
+    "create_version",
+    "creates",
+    "log_batches",
+    "log_metrics",
+    "over_rounds",
+    "singles",
+    "times_of_rounds",
+]
 
 Figures = Mapping[Kind, float]
 
@@ -51,7 +60,7 @@ def singles(bench: Bench) -> list[Row]:
     durable = {Kind.LEDGER: bench.stores.durable_ledger("durable")}
     durable.update({kind: store for kind, store in stores.items() if kind in _FASTER})
     bench.say("log_metric, synced at every call")
-    p50, _ = _rounds(bench, durable, _log_metrics, bench.sizes.operations)
+    p50, _ = _rounds(bench, durable, log_metrics, bench.sizes.operations)
     rows.append(
         Row(
             "log_metric_durable", "log_metric, p50, synchronous=full", "ms",
@@ -75,7 +84,7 @@ def creates(bench: Bench) -> list[Row]:
     )  # fmt: skip
     versions = _growing(
         bench, stores, "create_model_version", (sizes.small, sizes.middle, sizes.most_versions),
-        _create_version, _grow_versions,
+        create_version, _grow_versions,
     )  # fmt: skip
     return [
         *_growth_rows("create_run", "runs", runs),
@@ -86,7 +95,7 @@ def creates(bench: Bench) -> list[Row]:
 def batches(bench: Bench) -> list[Row]:
     """``log_batch`` of 1000 metrics: ten keys, a hundred steps of each."""
     bench.say("log_batch of 1000 metrics")
-    found = _times(bench, bench.writable("batches"), _log_batches, bench.sizes.batches)
+    found = times_of_rounds(bench, bench.writable("batches"), log_batches, bench.sizes.batches)
     return [
         Row(
             "log_batch", "log_batch of 1000 metrics", "points/s",
@@ -108,17 +117,17 @@ def _rounds(
     count: int,
 ) -> tuple[Figures, Figures]:
     """The medians, over all rounds, of each round's p50 and p99, in milliseconds."""
-    found = _times(bench, stores, calls, count)
-    return _over_rounds(found, 50), _over_rounds(found, 99)
+    found = times_of_rounds(bench, stores, calls, count)
+    return over_rounds(found, 50), over_rounds(found, 99)
 
 
-def _times(
+def times_of_rounds(
     bench: Bench,
     stores: Mapping[Kind, Store],
     calls: Callable[[Store, str, int], list[Action]],
     count: int,
 ) -> dict[Kind, list[list[float]]]:
-    """The seconds of each call, by round."""
+    """The seconds of each call, by round; what a store sends later is sent before the next."""
     found: dict[Kind, list[list[float]]] = {kind: [] for kind in stores}
     for _ in range(bench.sizes.rounds):
         operations = {}
@@ -126,19 +135,23 @@ def _times(
             first, *others = calls(store, store.new_run(), count + 1)
             first()
             operations[kind] = others
-        for kind, times in latencies(operations).items():
-            found[kind].append(times)
+            store.settle()
+        for kind, actions in operations.items():
+            found[kind].append(latencies({kind: actions})[kind])
+            stores[kind].settle()
     return found
 
 
-def _over_rounds(rounds: Mapping[Kind, Sequence[Sequence[float]]], percent: float) -> Figures:
+def over_rounds(rounds: Mapping[Kind, Sequence[Sequence[float]]], percent: float) -> Figures:
+    """The median, over all rounds, of what so many calls do not exceed, in milliseconds."""
     return {
         kind: statistics.median(percentile(times, percent) for times in several) * 1000
         for kind, several in rounds.items()
     }
 
 
-def _log_metrics(store: Store, run_id: str, count: int) -> list[Action]:
+def log_metrics(store: Store, run_id: str, count: int) -> list[Action]:
+    """Calls of `log_metric`, a step each."""
     log = store.client.log_metric
     return [partial(log, run_id, "loss", 1 / (step + 1), step=step) for step in range(count)]
 
@@ -153,14 +166,15 @@ def _set_tags(store: Store, run_id: str, count: int) -> list[Action]:
     return [partial(tag, run_id, f"tag_{number % _KEYS}", str(number)) for number in range(count)]
 
 
-_CALLS = {"log_metric": _log_metrics, "log_param": _log_params, "set_tag": _set_tags}
+_CALLS = {"log_metric": log_metrics, "log_param": _log_params, "set_tag": _set_tags}
 
 
 def _create_run(store: Store) -> None:
     store.client.create_run(store.experiment_id, tags={"team": "vision"})
 
 
-def _create_version(store: Store) -> None:
+def create_version(store: Store) -> None:
+    """Make one more version of the one model."""
     store.client.create_model_version(_MODEL, "s3://models/model")
 
 
@@ -170,7 +184,7 @@ def _grow_runs(store: Store, first: int, count: int) -> None:
 
 def _grow_versions(store: Store, first: int, count: int) -> None:
     for _ in range(first, count):
-        _create_version(store)
+        create_version(store)
 
 
 def _growing(
@@ -195,7 +209,7 @@ def _growing(
             calls = {kind: [partial(create, s)] * per_round for kind, s in stores.items()}
             for kind, taken in latencies(calls).items():
                 times[kind].append(taken)
-        found[count] = _over_rounds(times, 50)
+        found[count] = over_rounds(times, 50)
         there = count
     return found
 
@@ -221,7 +235,7 @@ def _growth_rows(name: str, what: str, found: Mapping[int, Figures]) -> list[Row
     ]  # fmt: skip
 
 
-def _log_batches(store: Store, run_id: str, count: int) -> list[Action]:
+def log_batches(store: Store, run_id: str, count: int) -> list[Action]:
     """Batches that go on from one another; they are made here, before the clock starts."""
     began_ms = time.time_ns() // 1_000_000
     numbers = [range(n * _BATCH, (n + 1) * _BATCH) for n in range(count)]

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from .appending import Appending
 from .asyncapi import asyncapi
+from .collector import without_gc
 from .failpoint import FAILPOINTS, reach
 from .fork import Forkable, abandon, forkable
 from .forwarder import Forwarder, ForwarderStatus
@@ -106,6 +107,7 @@ __all__ = [
     "system_actor",
     "unreadable_record",
     "uri_of",
+    "without_gc",
 ]
 
 

@@ -12,12 +12,12 @@ from kafka.errors import (
     SaslAuthenticationFailedError,
 )
 
-from mlflow_ledger.schemas import LogUnavailable
+from mlflow_ledger.schemas import LogDamaged, LogUnavailable
 
 from .kafka_probe import refusal
 from .kafka_settings import KafkaPlace, KafkaSettings
 
-__all__ = ["denied", "failure", "unavailable"]
+__all__ = ["denied", "dropped", "failure", "invalid", "oversize", "unavailable", "unheard"]
 
 _DENIED = "AuthorizationFailedError"
 _SILENT = (KafkaConnectionError, KafkaTimeoutError, SaslAuthenticationFailedError)
@@ -40,10 +40,14 @@ def failure(
         named = error.args[0] if error.args else ()
         return denied(place, settings, operation, named if isinstance(named, set) else topics)
     if isinstance(error, _SILENT):
-        words = refusal(place, settings)
-        if words is not None:
-            return LogUnavailable(words)
+        return unheard(place, settings, error)
     return unavailable(place, error)
+
+
+def unheard(place: KafkaPlace, settings: KafkaSettings, error: object) -> LogUnavailable:
+    """The error to raise where nobody answered: a connection of its own finds out why."""
+    words = refusal(place, settings)
+    return unavailable(place, error) if words is None else LogUnavailable(words)
 
 
 def denied(
@@ -65,7 +69,29 @@ def denied(
     )
 
 
-def unavailable(place: KafkaPlace, error: Exception) -> LogUnavailable:
+def unavailable(place: KafkaPlace, error: object) -> LogUnavailable:
     """The error to raise where the cluster does not do what it is asked."""
-    name = type(error).__name__
-    return LogUnavailable(f"Kafka at {','.join(place.servers)} did not answer ({name}: {error})")
+    what = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(error)
+    return LogUnavailable(f"Kafka at {','.join(place.servers)} did not answer ({what})")
+
+
+def dropped(place: KafkaPlace, error: object) -> LogDamaged:
+    """The error to raise where an offset is asked for that the log no longer has."""
+    return LogDamaged(
+        f"{place} no longer has all its events ({error}): a topic was truncated or "
+        "made anew. Restore it from a backup, or begin a ledger under another name"
+    )
+
+
+def oversize(place: KafkaPlace, size_bytes: int, topic: str, why: object) -> str:
+    """What to say of an event that is too large for a topic (by its name on the cluster)."""
+    return (
+        f"Kafka at {','.join(place.servers)} refuses an event of {size_bytes} bytes ({why}); let "
+        f"an administrator raise max.message.bytes of topic {topic} to 1048588, Kafka's default, "
+        "or more"
+    )
+
+
+def invalid(place: KafkaPlace, why: object) -> str:
+    """What to say of an event that brokers take for no valid record."""
+    return f"Kafka at {','.join(place.servers)} takes an event for no valid record ({why})"

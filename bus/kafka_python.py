@@ -122,6 +122,14 @@ _HUSH = _Hush()
 
 
 def _hush() -> None:
-    """Filter what the client's connections log; a filter that is there already stays one."""
+    """Filter what the client's connections log; a filter that is there already stays one.
+
+    Of its own accord the client complains in dozens of lines of each broker that goes away; what
+    it comes to is told once, by our errors and warnings. Whoever wants to read those lines gives
+    the logger ``kafka`` a level: only where nobody has given it one is it set here.
+    """
+    client = logging.getLogger("kafka")
+    if client.level == logging.NOTSET:
+        client.setLevel(logging.CRITICAL)
     for name in ("kafka.net.connection", "kafka.protocol.parser"):
         logging.getLogger(name).addFilter(_HUSH)

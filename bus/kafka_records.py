@@ -9,7 +9,10 @@ A message that carries no event of ours (a foreign writer's, garbage) becomes a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import lru_cache
+from operator import itemgetter
 
 from mlflow_ledger.schemas import DecodeError, Envelope, Record, parse_time, takes_content
 
@@ -32,6 +35,24 @@ _MOST = 2**63 - 1
 _MOST_DIGITS = len(str(_MOST))
 _ABSENT, _PRESENT = b"\x00", b"\x02"  # the branches of Avro's union of null and a content
 _REQUIRED = frozenset(Envelope._fields) - frozenset(Envelope._field_defaults) - {"time_ms"}
+
+_COMMON = (
+    "ce_specversion", "content-type", "ce_source", "ce_type", "ce_actor", "ce_actorkind", "ce_host",
+    "ce_client", "ce_rules", "ce_workspace",
+)  # fmt: skip
+"""What many messages have in common: it is decoded once."""
+_OWN = ("ce_id", "ce_time", "ce_subject", _HEAD_BYTES)
+_RARE = ("ce_correlationid", "ce_keyid", "ce_originsource", "ce_originid")
+_NEEDED = frozenset({*_COMMON, *_OWN}) - {"ce_specversion", "content-type", "ce_workspace"}
+_MOST_LAYOUTS = 16
+_MOST_CACHED = 1024
+_MOST_CACHED_BYTES = 4096
+_SECOND = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
+_MILLIS = re.compile(rb"\.[0-9]{3}Z")
+_SECOND_BYTES = len("2026-03-03T12:00:00")
+_ZERO = ord("0")
+
+_Voice = tuple[str, str, str, str, str, str, int, str]
 
 
 def message_of(record: Record) -> tuple[list[tuple[str, bytes]], bytes]:
@@ -59,6 +80,23 @@ def record_of_message(headers: Headers, value: bytes | None) -> Record:
         msg = "the message has no value"
         raise DecodeError(msg)
     try:
+        envelope, split = _quick(headers)
+        digest = None
+    except (ValueError, TypeError, AttributeError):
+        envelope, split, digest = _careful(headers)
+    head, mark, content = value[:split], value[split : split + 1], value[split + 1 :]
+    if split < 0 or len(head) != split or mark not in (b"", _ABSENT, _PRESENT):
+        msg = f"the message's value of {len(value)} bytes has no content behind byte {split}"
+        raise DecodeError(msg)
+    if mark != _PRESENT and content:
+        msg = f"{len(content)} bytes are left over behind the record"
+        raise DecodeError(msg)
+    return Record(envelope, head, content if mark == _PRESENT else None, digest)
+
+
+def _careful(headers: Headers) -> tuple[Envelope, int, bytes | None]:
+    """Envelope, where the content begins and its digest; errors say what is odd."""
+    try:
         texts = {name: data.decode("utf-8") for name, data in headers}
         envelope = _envelope(
             {
@@ -75,14 +113,7 @@ def record_of_message(headers: Headers, value: bytes | None) -> Record:
     except (ValueError, AttributeError) as error:
         msg = f"the message's headers make no sense: {error}"
         raise DecodeError(msg) from error
-    head, mark, content = value[:split], value[split : split + 1], value[split + 1 :]
-    if split < 0 or len(head) != split or mark not in (b"", _ABSENT, _PRESENT):
-        msg = f"the message's value of {len(value)} bytes has no content behind byte {split}"
-        raise DecodeError(msg)
-    if mark != _PRESENT and content:
-        msg = f"{len(content)} bytes are left over behind the record"
-        raise DecodeError(msg)
-    return Record(envelope, head, content if mark == _PRESENT else None, digest)
+    return envelope, split, digest
 
 
 def unreadable_record(partition: Partition, offset: int, time_ms: int, why: str) -> Record:
@@ -101,6 +132,87 @@ def unreadable_record(partition: Partition, offset: int, time_ms: int, why: str)
         rules=RULES,
     )
     return Record(envelope, why.encode("utf-8", "replace")[:_MOST_REASON_BYTES])
+
+
+class _Layout:
+    """The headers of one writer's messages: their names in one order, and what they repeat."""
+
+    __slots__ = ("_common", "_own", "_rare", "_voices", "names")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        if len({*names}) < len(names) or not _NEEDED <= {*names} <= {*_COMMON, *_OWN, *_RARE}:
+            raise ValueError
+        places = {name: place for place, name in enumerate(names)}
+        self.names = names
+        self._common = itemgetter(*(places[name] for name in _COMMON if name in places))
+        self._own = itemgetter(*(places[name] for name in _OWN))
+        self._rare = tuple(places.get(name) for name in _RARE) if {*_RARE} & {*names} else ()
+        self._voices: dict[tuple[bytes, ...], _Voice] = {}
+
+    def read(self, texts: tuple[bytes, ...]) -> tuple[Envelope, int]:
+        """Envelope, and where the content begins."""
+        common = self._common(texts)
+        voice = self._voices.get(common) or self._voice(common)
+        source, type_, actor, kind, host, client, rules, workspace = voice
+        number, moment, subject, split = self._own(texts)
+        if not (number.isdigit() and number[0] != _ZERO and split.isdigit()):
+            raise ValueError
+        time_ms = _second_ms(moment[:_SECOND_BYTES]) + _millis(moment[_SECOND_BYTES:])
+        rare = [None if place is None else texts[place].decode("utf-8") for place in self._rare]
+        return Envelope(
+            source, int(number), type_, time_ms, subject.decode("utf-8"),
+            actor, kind, host, client, rules, workspace, *rare,
+        ), int(split)  # fmt: skip
+
+    def _voice(self, common: tuple[bytes, ...]) -> _Voice:
+        """The fields of an envelope that these texts are."""
+        present = [name for name in _COMMON if name in self.names]
+        texts = dict(zip(present, (text.decode("utf-8") for text in common), strict=True))
+        source, type_, actor, kind, host, client, rules = (
+            texts[_PREFIX + name]
+            for name in ("source", "type", "actor", "actorkind", "host", "client", "rules")
+        )
+        workspace = texts.get("ce_workspace", "default")
+        voice = source, type_, actor, kind, host, client, int(rules), workspace
+        if sum(map(len, common)) <= _MOST_CACHED_BYTES:
+            if len(self._voices) >= _MOST_CACHED:
+                self._voices.clear()
+            self._voices[common] = voice
+        return voice
+
+
+_layouts: list[_Layout] = []
+
+
+def _quick(headers: Headers) -> tuple[Envelope, int]:
+    """Envelope and where the content begins, of headers as :func:`message_of` makes them.
+
+    Raises:
+        ValueError, TypeError, AttributeError: they are not quite such; :func:`_careful` may still
+            read them, and says what is odd.
+    """
+    names, texts = zip(*headers, strict=True)
+    for layout in _layouts:
+        if layout.names == names:
+            return layout.read(texts)
+    layout = _Layout(names)
+    if len(_layouts) < _MOST_LAYOUTS:
+        _layouts.append(layout)
+    return layout.read(texts)
+
+
+@lru_cache(maxsize=1024)
+def _second_ms(text: bytes) -> int:
+    if not _SECOND.fullmatch(text):
+        raise ValueError
+    return parse_time(f"{text.decode()}Z")
+
+
+@lru_cache(maxsize=1024)
+def _millis(text: bytes) -> int:
+    if not _MILLIS.fullmatch(text):
+        raise ValueError
+    return int(text[1:4])
 
 
 def _envelope(texts: dict[str, str]) -> Envelope:

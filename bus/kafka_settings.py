@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError
@@ -82,6 +82,9 @@ class KafkaSettings(KafkaSecurity):
 
     replication: int | None = Field(None, gt=0)
     """How many brokers hold a copy of a new ledger's topics; default: 3, or all there are."""
+
+    client: Literal["kafka-python", "librdkafka"] | None = None
+    """Which client speaks to the brokers; default: librdkafka where it is installed."""
 
     @classmethod
     def read(cls) -> KafkaSettings:

@@ -41,11 +41,15 @@ FACTS = {
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """What the cluster says of a ledger's topics: their ids tell a re-created one from the old."""
+    """What the cluster says of a ledger's topics: their ids tell a re-created one from the old.
+
+    ``most_bytes`` is the largest message that each takes.
+    """
 
     cluster_id: str
     partitions: Mapping[str, int]
     ids: Mapping[str, str]
+    most_bytes: Mapping[str, int]
 
 
 def create_topics(place: KafkaPlace, settings: KafkaSettings) -> Topics:
@@ -147,23 +151,27 @@ def _look(admin: Any, place: KafkaPlace, settings: KafkaSettings) -> Topics:
     if missing:
         msg = f"there is no ledger {place}: the topics {', '.join(missing)} are missing"
         raise LogMissing(msg)
-    _check_settings(admin, place, settings, described)
+    found = _settings(admin, place, settings, described)
+    _check_settings(place, found)
     return Topics(
         cluster_id=str(admin.describe_cluster()["cluster_id"]),
         partitions={topic: len(described[place.topic(topic)]["partitions"]) for topic in TOPICS},
         ids={topic: str(described[place.topic(topic)]["topic_id"]) for topic in TOPICS},
+        most_bytes={
+            topic: int(found[place.topic(topic)]["max.message.bytes"]["value"]) for topic in TOPICS
+        },
     )
 
 
-def _check_settings(
+def _settings(
     admin: Any,
     place: KafkaPlace,
     settings: KafkaSettings,
     described: Mapping[str, Mapping[str, Any]],
-) -> None:
-    """Refuse topics that drop, compact or date events otherwise than a ledger needs.
+) -> dict[str, Any]:
+    """What the topics are set to, by name.
 
-    Whoever may not see how a topic is set is refused too: its events may be gone tomorrow.
+    Whoever may not see how a topic is set is refused: its events may be gone tomorrow.
     """
     names = [place.topic(topic) for topic in TOPICS]
     # What a broker does not tell at all (an empty list) it does not deny.
@@ -174,17 +182,21 @@ def _check_settings(
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     deadline = time.monotonic() + settings.timeout_s
     while True:
-        found = admin.describe_configs(resources, config_filter="all")["topic"]
+        found: dict[str, Any] = admin.describe_configs(resources, config_filter="all")["topic"]
         untold = [name for name in names if not found.get(name)]
         if not untold:
-            break
+            return found
         if time.monotonic() > deadline:
             why = TimeoutError(f"it tells nothing of how {', '.join(untold)} are set")
             raise unavailable(place, why)
         time.sleep(_LOOK_S)  # a broker takes a moment to know a topic that was just made
+
+
+def _check_settings(place: KafkaPlace, found: Mapping[str, Any]) -> None:
+    """Refuse topics that drop, compact or date events otherwise than a ledger needs."""
     wrong = [
         f"{name} has {key}={found[name][key]['value']} instead of {value}"
-        for name in names
+        for name in map(place.topic, TOPICS)
         for key, value in FACTS.items()
         if key in found[name] and found[name][key]["value"] != value
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from pydantic import ByteSize, Field, ValidationError
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mlflow_ledger.schemas import SettingsError
@@ -18,7 +18,7 @@ __all__ = ["SCHEME", "Settings", "folder_of", "options_of", "uri_of"]
 
 SCHEME = "ledger"
 
-_OPTIONS = {"delivery": "delivery", "read_wait": "read_wait_s"}
+_OPTIONS = {"delivery": "delivery", "query": "query", "read_wait": "read_wait_s"}
 
 
 class Settings(BaseSettings):
@@ -63,6 +63,24 @@ class Settings(BaseSettings):
 
     bus_bytes: ByteSize = ByteSize(64 * 1024 * 1024)
     """Up to which size files travel over the bus, where a ledger has one."""
+
+    query: str | None = None
+    """Where a query service answers (``http://host:8080``): no replica is kept on this host."""
+
+    query_token: SecretStr | None = None
+    """What a query service asks of whoever reads from it, and what it is told."""
+
+    @field_validator("query")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        whole = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+        if not whole or parts.query or parts.fragment:
+            msg = f"{value!r} is no query service's address; one looks like http://host:8080"
+            raise ValueError(msg)
+        return value.rstrip("/")
 
     @classmethod
     def read(cls, **options: str) -> Settings:

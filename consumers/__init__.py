@@ -18,6 +18,7 @@ from .lag import Lag, lag_of
 from .ledger import Ledger
 from .onlooking import looked_at
 from .opening import check_uri, open_ledger
+from .remote import RemoteState, RemoteView
 from .service import Duty, Service, Status
 from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
 from .storing import Storing
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .publishing import Publishing
     from .replica import Replica, find_replica
     from .snapshots import Snapshot, Snapshots
+    from .thin_ledger import RemoteAnalytics, ThinLedger
 
 __all__ = [
     "CHUNK_BYTES",
@@ -58,6 +60,9 @@ __all__ = [
     "Ledger",
     "ModelFacts",
     "Publishing",
+    "RemoteAnalytics",
+    "RemoteState",
+    "RemoteView",
     "Replica",
     "Service",
     "Snapshot",
@@ -68,6 +73,7 @@ __all__ = [
     "Status",
     "Storing",
     "Telling",
+    "ThinLedger",
     "Verdict",
     "View",
     "carried",
@@ -95,8 +101,10 @@ _LAZY = {
     "Bundle": "bundle",
     "Bundles": "bundles",
     "Publishing": "publishing",
+    "RemoteAnalytics": "thin_ledger",
     "Snapshot": "snapshots",
     "Snapshots": "snapshots",
+    "ThinLedger": "thin_ledger",
     "View": "analytics",
     "find_replica": "replica",
     "is_damage": "analytics",
@@ -104,7 +112,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs DuckDB or Kafka's client only when it is asked for."""
+    """Import what needs DuckDB, or Kafka, only when it is asked for."""
     if name not in _LAZY:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

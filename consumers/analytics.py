@@ -14,7 +14,7 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ __all__ = ["Analytics", "AnalyticsDamaged", "View", "is_damage"]
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Read = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
 
 class AnalyticsDamaged(LedgerError):
@@ -70,17 +71,18 @@ class Analytics:
         forkable(self)
 
     @contextmanager
-    def view(self, *, catalog: bool = False) -> Iterator[View]:
+    def view(self, *, catalog: bool = False, read: Read | None = None) -> Iterator[View]:
         """Analytics as of now; with ``catalog`` also experiments, registry and audit.
 
         One thread at a time; the keyed state in the view is the one that analytics was brought up
-        to, so ids found in the one are there in the other.
+        to, so ids found in the one are there in the other. ``read`` opens that state where it is
+        to be read on behind the view.
 
         Raises:
             AnalyticsDamaged: the file is garbled; the next view is of a clone that is built anew.
             LogUnavailable: there is no room for the clone.
         """
-        with self._mutex, self._ledger.read() as keyed:
+        with self._mutex, (read or self._ledger.read)() as keyed:
             with _room():
                 clone = self._current(keyed)
             try:
@@ -98,16 +100,18 @@ class Analytics:
         with self._mutex:
             self._publish_if_due()
 
-    def query(self, ask: Callable[[View], T], *, catalog: bool = False) -> T:
+    def query(
+        self, ask: Callable[[View], T], *, catalog: bool = False, read: Read | None = None
+    ) -> T:
         """The answer to a question; asks again where what was asked turned out to be damaged."""
         try:
-            with self.view(catalog=catalog) as view:
+            with self.view(catalog=catalog, read=read) as view:
                 return ask(view)
         except AnalyticsDamaged as error:
             _log.warning("%s: they are built again from the state, nothing is lost", error)
         except ChangedMeanwhile:
             self.close()  # it may have copied what was just changing
-        with self.view(catalog=catalog) as view:
+        with self.view(catalog=catalog, read=read) as view:
             return ask(view)
 
     def digest(self) -> tuple[str, str]:

@@ -155,7 +155,7 @@ class Carrier:
         """Whether a blob needs not be sent: somebody has stored it, or its chunks are sound."""
         if not known.complete:
             return False
-        if known.stores:
+        if known.stores or not self._ledger.logs():
             return True
         try:
             self._sound(known)
@@ -199,6 +199,8 @@ class Carrier:
         undelivered = known is not None and complete and self._blobs.name not in known.stores
         if not undelivered and self._blobs.size_bytes(digest) is not None:
             return self._blobs.read(digest)
+        if known is not None and complete and not self._ledger.logs():
+            return checked(digest, self._ledger.distant_blob(digest), "the query service")
         if known is not None and complete:
             log, places = self._sound(known)
             return checked(digest, joined(log, places), "the log")

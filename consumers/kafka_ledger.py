@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-import secrets
 import sqlite3
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,25 +29,21 @@ from mlflow_ledger.bus import (
     prepare,
 )
 from mlflow_ledger.schemas import (
-    Encoded,
-    Envelope,
     Event,
     LogMissing,
     LogUnavailable,
     Reason,
     Refused,
-    RunCreated,
-    RunDataLogged,
     RunUpdated,
 )
 
-from .committer import Decide, check_verdict, rejection_of
+from .committer import Decide, check_verdict
 from .follower import WORTH_TELLING, Follower
 from .keyed_state import KeyedState, Progress, rehearsal
-from .known import Foreseen
 from .ledger import Ledger
 from .overlay import Overlay
 from .replica import Replica
+from .speaking import Speaking, Verdict, said_of, verdict_of
 from .telling import Telling
 from .unseen import Unseen
 
@@ -62,14 +56,12 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_MOST_RACES = 4
-_MOST_OWN_RUNS = 10_000
 _FIRST_REST_S, _MOST_REST_S = 1.0, 10.0
 _MOST_FOLLOWED = 5000
 _ENDS = ("FINISHED", "FAILED", "KILLED")
 
 
-class KafkaLedger(Ledger):
+class KafkaLedger(Speaking):
     """What is said goes to the topics; what is read is the replica of this host.
 
     The replica is a folder as an embedded ledger's, whose log mirrors the topics: state, analytics
@@ -107,8 +99,7 @@ class KafkaLedger(Ledger):
         self.forwarder = Forwarder(self.spool, self.kafka, str(replica.place))
         self.shared = True
         self.spools = settings.delivery != "ack"
-        self._speaking = threading.Lock()
-        self._own_runs: OrderedDict[str, None] = OrderedDict()
+        self._begin_speaking()
         self._rest_until = 0.0
         self._rest_s = 0.0
         self._overlay: Overlay | None = None
@@ -121,32 +112,6 @@ class KafkaLedger(Ledger):
     def ledger_id(self) -> str:
         """The ledger's id, as its topics begin."""
         return self._replica.ledger_id
-
-    def write(self, decide: Decide, foreseen: Foreseen | None = None) -> list[Event]:
-        """Say what ``decide`` decides; returns the events once it is certain that they hold.
-
-        Raises:
-            Refused: by ``decide``, or by the rules: somebody else came first.
-            LogUnavailable: it is not known whether they will hold.
-        """
-        if foreseen is not None and self._say_foreseen(foreseen) is not None:
-            return list(foreseen.events)
-        return self._say_decided(decide, foreseen)
-
-    def write_and_ask(
-        self,
-        decide: Decide,
-        question: Callable[[sqlite3.Connection], T],
-        foreseen: Foreseen | None = None,
-        answer: Callable[[Envelope], T] | None = None,
-    ) -> T:
-        """Say what ``decide`` decides, and ask the state that holds it, perhaps with more."""
-        if foreseen is not None and answer is not None:
-            said = self._say_foreseen(foreseen)
-            if said is not None:
-                return answer(said[0].record.envelope)
-        self._say_decided(decide, foreseen)
-        return self.query(question)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -176,7 +141,6 @@ class KafkaLedger(Ledger):
 
     def rebuild(self, progress: Progress | None = None) -> Position:
         """Throw the state away and fold the mirror again; one that is damaged is copied again."""
-
 
         def rebuilt() -> Position:
             self._begin_mirror()
@@ -270,10 +234,9 @@ class KafkaLedger(Ledger):
     def after_fork_in_child(self) -> None:
         """Leave inherited connections alone, and speak with a voice of our own."""
         super().after_fork_in_child()
-        self._speaking = threading.Lock()
+        self._begin_speaking()
         self._overlaying = threading.Lock()
         self._unseen.after_fork_in_child()
-        self._own_runs.clear()
         if self._overlay is not None:
             self._overlay.abandon()
         self._overlay = None
@@ -412,68 +375,18 @@ class KafkaLedger(Ledger):
         self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _MOST_REST_S)
         self._rest_until = time.monotonic() + self._rest_s
 
-    def _say_foreseen(self, foreseen: Foreseen) -> Sequence[Outgoing] | None:
-        """Say what was foreseen, if it holds and cannot lose a race; returns what was said."""
-        if self._may_lose(foreseen.events):
-            return None
-        encoded = [prepare(event) for event in foreseen.events]
-        with self._speaking:
-            self._follow_known()
-            if not foreseen.holds(self.known):
-                return None
-            said = self._stamp(foreseen.events, encoded)
-            self.known.said(foreseen.events, self.known.offset)
-            self._note_own(foreseen.events)
-        self._deliver(said, foreseen.events)
-        return said
-
-    def _say_decided(self, decide: Decide, foreseen: Foreseen | None) -> list[Event]:
-        """Decide by the replica, deliver, and wait for the verdict where there can be another.
-
-        Who lost a race decides again, by what has won: that gives MLflow's own error, or the next
-        number of a version.
-        """
-        lost: Refused | None = None
-        for _ in range(_MOST_RACES):
-            events, said = self._mending(lambda: self._decided(decide))
-            if self._may_lose(events):
-                lost = self._verdict(said, events)
-            else:
-                self._deliver(said, events)
-                lost = None
-            with self._speaking:
-                self._follow_known()
-                self.known.note([(type(event).__name__, event.subject) for event in events])
-                self._note_own(events)
-            if lost is None:
-                if foreseen is not None:
-                    self._learn(foreseen)
-                return events
-        assert lost is not None
-        raise lost
-
-    def _learn(self, foreseen: Foreseen) -> None:
-        """Look at the state for what lets the next such command do without."""
-        with self._speaking:
-            self._follow_known()
-            offset = self.known.offset
-
-        def look(db: sqlite3.Connection) -> None:
-            with self._speaking:
-                if self.known.offset == offset:  # else the view may be older than what is known
-                    foreseen.learn(self.known, db)
-
-        self.query(look)
-
     def _decided(self, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
         """What is to be said, as the rules would take it if it were next in the log."""
         try:
-            with self._current() as current, current.keyed_state.lock:
-                state = current.keyed_state
-                return state.repairing(lambda: self._rehearsed(state, decide))
+            return self._mending(lambda: self._foretold(decide))
         except Refused as refused:
             self._keep_refusal(refused)
             raise
+
+    def _foretold(self, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
+        with self._current() as current, current.keyed_state.lock:
+            state = current.keyed_state
+            return state.repairing(lambda: self._rehearsed(state, decide))
 
     def _rehearsed(self, state: KeyedState, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
         db, fold = state.caught_up()
@@ -493,13 +406,6 @@ class KafkaLedger(Ledger):
                 raise
         return events, said
 
-    def _keep_refusal(self, refused: Refused) -> None:
-        rejected = rejection_of(refused)
-        if rejected is not None:
-            with self._speaking:
-                said = self._stamp([rejected], [prepare(rejected)])
-            self._deliver(said, [rejected])
-
     def _follow_known(self) -> None:
         """Let what others have said wipe out what it may have changed; call it while speaking."""
         try:
@@ -515,34 +421,6 @@ class KafkaLedger(Ledger):
         elif behind:
             self.known.forget()
             self.known.offset = last
-
-    def _may_lose(self, events: Sequence[Event]) -> bool:
-        """Whether any of these may be refused because somebody else came first."""
-        return any(
-            event.topic == "catalog"
-            or (
-                isinstance(event, RunDataLogged)
-                and event.content is not None
-                and bool(event.content.params)
-                and event.run_id not in self._own_runs
-            )
-            for event in events
-        )
-
-    def _note_own(self, events: Sequence[Event]) -> None:
-        for event in events:
-            if isinstance(event, RunCreated):
-                self._own_runs[event.run_id] = None
-        while len(self._own_runs) > _MOST_OWN_RUNS:
-            self._own_runs.popitem(last=False)
-
-    def _stamp(self, events: Sequence[Event], encoded: Sequence[Encoded]) -> list[Outgoing]:
-        correlation_id = secrets.token_hex(8) if len(events) > 1 else None
-        partitions = self.log.partitions()
-        return [
-            self._writer.stamp(event, partitions, correlation_id, body)
-            for event, body in zip(events, encoded, strict=True)
-        ]
 
     def _deliver(self, said: Sequence[Outgoing], events: Sequence[Event]) -> None:
         """See to it that what cannot lose a race gets into the log: now, or from the spool."""
@@ -566,32 +444,20 @@ class KafkaLedger(Ledger):
         if left:
             self.forwarder.tell_left(left)
 
-    def _publish(self, said: Sequence[Outgoing]) -> None:
-        """Wait for the brokers' acknowledgement."""
-        try:
-            self.kafka.append(said)
-        except BaseException:
-            self._forget_voice()
-            raise
+    def _check_reachable(self, event: Event) -> None:
+        if not self._resting():
+            return
+        msg = (
+            f"{type(event).__name__} about {event.subject} needs a verdict of the log, and "
+            f"{self._replica.place} is away. Try again when it is back; what needs none is logged "
+            "meanwhile"
+        )
+        raise LogUnavailable(msg)
 
-    def _forget_voice(self) -> None:
-        """It is not known what of this voice stands in the log: take another."""
-        self._writer.renew()
-        with self._speaking:
-            self.known.forget()
-
-    def _verdict(self, said: Sequence[Outgoing], events: Sequence[Event]) -> Refused | None:
-        """Publish, and wait until it is folded; the first refusal, if there is one."""
-        if self._resting():
-            msg = (
-                f"{type(events[0]).__name__} about {events[0].subject} needs a verdict of the log, "
-                f"and {self._replica.place} is away. Try again when it is back; what needs none is "
-                "logged meanwhile"
-            )
-            raise LogUnavailable(msg)
-        self._publish(said)
+    def _lost(self, said: Sequence[Outgoing], events: Sequence[Event]) -> Refused | None:
+        """Wait until what was said is folded; the first refusal, if there is one."""
         deadline = time.monotonic() + self.kafka.timeout_s
-        verdicts: list[tuple[str, str] | tuple[()] | None] = [None]
+        verdicts: list[Verdict] = [None]
         while None in verdicts:
             if time.monotonic() > deadline:
                 msg = f"{self._replica.place} took what was said, and does not show it to readers"
@@ -603,26 +469,9 @@ class KafkaLedger(Ledger):
                 return Refused(Reason(code), message, event)
         return None
 
-
-    def _verdicts(self, said: Sequence[Outgoing]) -> list[tuple[str, str] | tuple[()] | None]:
+    def _verdicts(self, said: Sequence[Outgoing]) -> list[Verdict]:
         self._begin_mirror()
         self._follower.follow(self.settings.read_wait_s)
         self._fold_rest()
         with Ledger.read(self) as db:
-            return [_verdict(db, outgoing) for outgoing in said]
-
-
-def _verdict(db: sqlite3.Connection, said: Outgoing) -> tuple[str, str] | tuple[()] | None:
-    """What became of a record: refused with code and message, accepted, or not folded yet."""
-    envelope = said.record.envelope
-    refused = db.execute(
-        "SELECT code, message FROM rejections WHERE source = ? AND id = ? AND digest != x''",
-        (envelope.source, envelope.id),
-    ).fetchone()
-    if refused is not None:
-        return refused[0], refused[1]
-    folded = db.execute(
-        "SELECT 1 FROM identities JOIN sources USING (source_no) WHERE source = ? AND id = ?",
-        (envelope.source, envelope.id),
-    ).fetchone()
-    return () if folded else None
+            return [verdict_of(db, said_of(outgoing)) for outgoing in said]

@@ -18,18 +18,19 @@ from mlflow_ledger.bus import (
     Position,
     Settings,
     SqliteLog,
+    Stored,
     Writer,
     abandon,
     forkable,
     prepare,
 )
-from mlflow_ledger.schemas import Envelope, Event, LogMissing
+from mlflow_ledger.schemas import BlobMissing, Envelope, Event, LogMissing
 
 from .blob_place import place_of
 from .blobs import Blobs
 from .carrier import Carrier
-from .committer import Committer, Decide
-from .keyed_state import KeyedState, Progress, check_stands, next_offset
+from .committer import Committer, Decide, check_verdict
+from .keyed_state import KeyedState, Progress, check_stands, next_offset, rehearsal
 from .known import Foreseen, Known
 from .onlooking import OnlookingState
 from .place import Place
@@ -179,7 +180,7 @@ class Ledger:
                 with self.read() as db:
                     return ask(db)
             except StateDamaged as error:
-                self._repair(mark, error)
+                self.repair(mark, error)
                 break
             except ChangedMeanwhile:
                 continue
@@ -199,6 +200,11 @@ class Ledger:
     def logs(self) -> list[SqliteLog]:
         """Where events stand that readers are shown."""
         return [self.log]
+
+    def distant_blob(self, digest: str) -> Iterator[bytes]:
+        """The bytes of a blob from where the log is, where no log is here."""
+        msg = f"blob {digest} is nowhere but here"
+        raise BlobMissing(msg)
 
     def follow(self) -> None:
         """Bring the log here up to date, where it is a copy of one that stands elsewhere."""
@@ -231,6 +237,15 @@ class Ledger:
             self._state.rebuild(progress)
             db, _ = self._state.caught_up()
             return Position(self.ledger_id, {EMBEDDED: next_offset(db)})
+
+    def rehearse(self, events: Sequence[Event]) -> None:
+        """Do nothing where the rules would take these events if they were next in the log.
+
+        Raises:
+            Refused: by the rules.
+        """
+        with self._state.lock:
+            self._state.repairing(lambda: self._try_out(events))
 
     def trim_changes(self, generation: str, seq: int) -> None:
         """Forget what changed up to ``seq``, if the state still is of this generation."""
@@ -281,6 +296,16 @@ class Ledger:
         self._readers_mutex.release()
         self._state.lock.after_fork_in_child()
 
+    def _try_out(self, events: Sequence[Event]) -> None:
+        db, fold = self._state.caught_up()
+        writer, partitions = Writer(), self.log.partitions()  # of these ids none is ever used
+        with rehearsal(db, fold):
+            for event in events:
+                record = writer.stamp(event, partitions).record
+                offset = fold.next_offset(EMBEDDED)
+                stored = Stored(EMBEDDED, offset, record.envelope.time_ms, record)
+                check_verdict(fold.apply(stored, event), event)
+
     def _make_place(self) -> None:
         """Make sure of the folder before its lock is opened, which is rare."""
         self._place.make()
@@ -310,7 +335,7 @@ class Ledger:
             except StateDamaged:
                 return False  # whoever has the log's lock as well repairs it
 
-    def _repair(self, mark: tuple[int, int], error: StateDamaged) -> None:
+    def repair(self, mark: tuple[int, int], error: StateDamaged) -> None:
         """Fold the log again, unless somebody did since the state bore this mark."""
         if self.log.read_only:
             _log.warning("%s; folding the log apart, nothing is lost", error)
@@ -331,7 +356,7 @@ class Ledger:
             self._state.check_not_lost()
             raise
         except StateDamaged as error:
-            self._repair(mark, error)
+            self.repair(mark, error)
             return self._fresh_view()
 
     def _fresh_view(self) -> sqlite3.Connection:

@@ -66,6 +66,10 @@ def _open_kafka(uri: str, telling: Telling | None, *, create: bool) -> Ledger:
             delivery = "ack" if os.environ.get(_SERVER) else "spool"
             settings = settings.model_copy(update={"delivery": delivery})
         replica = find_replica(place, Path(settings.home), create=create)
+        if settings.query is not None:
+            from .thin_ledger import ThinLedger
+
+            return ThinLedger(replica, settings)
         return KafkaLedger(replica, settings, telling=telling)
 
     return _once((place.servers, place.name, *sorted(options.items())), make)

@@ -40,7 +40,7 @@ from mlflow_ledger.schemas import (
 )
 
 if TYPE_CHECKING:
-    from mlflow_ledger.consumers import Analytics
+    from mlflow_ledger.consumers import Analytics, RemoteAnalytics
 
 __all__ = [
     "MAX_WHOLE",
@@ -86,7 +86,7 @@ class LedgerStore:
         return ledger
 
     @property
-    def _analytics(self) -> Analytics:
+    def _analytics(self) -> Analytics | RemoteAnalytics:
         return analytics_of(self._ledger)
 
     def close(self) -> None:
@@ -175,17 +175,20 @@ def check_alone() -> None:
             raise SettingsError(msg)
 
 
-_analytics: dict[Ledger, Analytics] = {}
+_analytics: dict[Ledger, Analytics | RemoteAnalytics] = {}
 _analytics_mutex = threading.Lock()
 
 
-def analytics_of(ledger: Ledger) -> Analytics:
+def analytics_of(ledger: Ledger) -> Analytics | RemoteAnalytics:
     """The one clone that all stores of a process share for a ledger."""
-    from mlflow_ledger.consumers import Analytics
+    from mlflow_ledger.consumers import Analytics, RemoteAnalytics, ThinLedger
 
     with _analytics_mutex:
         if ledger not in _analytics:
-            _analytics[ledger] = Analytics(ledger)
+            if isinstance(ledger, ThinLedger):
+                _analytics[ledger] = RemoteAnalytics(ledger)
+            else:
+                _analytics[ledger] = Analytics(ledger)
         return _analytics[ledger]
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from mlflow.entities import (
     Dataset,
@@ -26,7 +24,7 @@ from mlflow.entities import (
 
 from mlflow_ledger.query import DatasetRow, Details, ExperimentRow, RunRow
 
-__all__ = ["experiment_entity", "run_entity", "run_info", "without_gc"]
+__all__ = ["experiment_entity", "run_entity", "run_info"]
 
 _NAN = float("nan")
 
@@ -97,16 +95,3 @@ def _dataset_input(row: DatasetRow, arrived: Arrived) -> DatasetInput:
         profile=arrived(row.profile),
     )
     return DatasetInput(dataset, [InputTag(key, value) for key, value in row.tags])
-
-
-@contextmanager
-def without_gc() -> Iterator[None]:
-    """Pause the cycle collector while entities are built: it would look at each of them."""
-    pause = gc.isenabled()
-    if pause:
-        gc.disable()
-    try:
-        yield
-    finally:
-        if pause:
-            gc.enable()

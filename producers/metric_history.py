@@ -12,10 +12,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.search_utils import SearchUtils
 
+from mlflow_ledger.bus import without_gc
 from mlflow_ledger.query import MetricPoint, metric_history
 
 from .edge import LedgerStore, start_offset
-from .entities import without_gc
 
 __all__ = ["MetricHistories"]
 

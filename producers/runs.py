@@ -25,6 +25,7 @@ from mlflow.utils.search_utils import SearchUtils
 from mlflow.utils.uri import append_to_uri_path
 from mlflow.utils.validation import _parse_experiment_ids
 
+from mlflow_ledger.bus import without_gc
 from mlflow_ledger.consumers import ExperimentFacts, Foreseen
 from mlflow_ledger.query import (
     RunRow,
@@ -50,12 +51,12 @@ from mlflow_ledger.schemas import (
 )
 
 from .edge import LedgerStore, first, now_ms, start_offset, text, whole
-from .entities import run_entity, run_info, without_gc
+from .entities import run_entity, run_info
 from .experiments import active_experiment, check_max_results, experiment_no
 from .run_search import run_filters, run_orders
 
 if TYPE_CHECKING:
-    from mlflow_ledger.consumers import View
+    from mlflow_ledger.consumers import RemoteView, View
 
 __all__ = ["Runs", "active_run", "existing_run"]
 
@@ -192,7 +193,7 @@ class Runs(LedgerStore):
             offset=offset,
         )
 
-        def page(view: View) -> tuple[list[Run], str | None]:
+        def page(view: View | RemoteView) -> tuple[list[Run], str | None]:
             numbers = find_runs(view, search)
             token = None
             if max_results is not None and len(numbers) > max_results:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .conditions import Filter, Order, Sql, compare, ilike_sqlite
+from .rows import rows_of_each
 
 __all__ = ["ExperimentRow", "experiment_by_name", "experiment_row", "find_experiments"]
 
@@ -68,7 +69,7 @@ def find_experiments(  # one value for each part of the question
     keys = [f"{_COLUMNS[o.key]} {'ASC' if o.ascending else 'DESC'}" for o in orders]
     sql.add(f" ORDER BY {', '.join(keys)} LIMIT ? OFFSET ?", limit, offset)
     rows = db.execute(sql.text, sql.values).fetchall()
-    return [ExperimentRow._make((*row, _tags(db, row[0]))) for row in rows]
+    return _whole(db, rows)
 
 
 def _condition(condition: Filter) -> Sql:
@@ -88,11 +89,13 @@ def _condition(condition: Filter) -> Sql:
 
 
 def _one(db: sqlite3.Connection, query: str, *values: object) -> ExperimentRow | None:
-    row = db.execute(query, values).fetchone()
-    return ExperimentRow._make((*row, _tags(db, row[0]))) if row else None
+    return next(iter(_whole(db, db.execute(query, values).fetchall())), None)
 
 
-def _tags(db: sqlite3.Connection, experiment_id: int) -> list[tuple[str, Any]]:
-    return db.execute(
-        "SELECT key, value FROM experiment_tags WHERE experiment_id = ?", (experiment_id,)
-    ).fetchall()
+def _whole(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[ExperimentRow]:
+    tags = rows_of_each(
+        db,
+        "SELECT key, value FROM experiment_tags WHERE experiment_id = ?",
+        (row[:1] for row in rows),
+    )
+    return [ExperimentRow._make((*row, of_one)) for row, of_one in zip(rows, tags, strict=True)]

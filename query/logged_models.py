@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .conditions import Filter, Sql, compare, ilike_sqlite
+from .rows import rows_of_each
 
 __all__ = [
     "LoggedModelRow",
@@ -80,7 +81,7 @@ _WITH = (
 def logged_model_row(db: sqlite3.Connection, model_id: str) -> LoggedModelRow | None:
     """One logged model, deleted or not, or None."""
     rows = db.execute(f"{_WITH}{_SELECT} WHERE m.model_id = ?", (model_id,)).fetchall()
-    return next(_whole(db, rows), None)
+    return next(iter(_whole(db, rows)), None)
 
 
 def is_logged_model(db: sqlite3.Connection, model_id: str) -> bool:
@@ -131,7 +132,7 @@ def find_logged_models(
         sql += _on(datasets)
         sql.add(")")
     sql.add(f" ORDER BY {', '.join(keys)} LIMIT ? OFFSET ?", limit, offset)
-    return list(_whole(db, db.execute(sql.text, sql.values).fetchall()))
+    return _whole(db, db.execute(sql.text, sql.values).fetchall())
 
 
 def _condition(condition: Filter, datasets: Sequence[ModelDataset]) -> Sql:
@@ -199,24 +200,25 @@ def _join_latest(sql: Sql, alias: str, key: str, dataset: tuple[str | None, str 
     sql.add(f") {alias} ON {alias}.model_id = m.model_id AND {alias}.place = 1")
 
 
-def _whole(db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> Iterator[LoggedModelRow]:
-    for row in rows:
-        yield LoggedModelRow._make(
-            (
-                *row,
-                db.execute(
-                    "SELECT key, value FROM logged_model_params WHERE logged_model_no = ?", row[:1]
-                ).fetchall(),
-                db.execute(
-                    "SELECT key, value FROM logged_model_tags WHERE logged_model_no = ?", row[:1]
-                ).fetchall(),
-                db.execute(
-                    "SELECT key, value, timestamp_ms, step, run_id, dataset_name, dataset_digest "
-                    "FROM live_model_metrics WHERE model_id = ?",
-                    row[1:2],
-                ).fetchall(),
-            )
+def _whole(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[LoggedModelRow]:
+    params, tags = (
+        rows_of_each(
+            db,
+            f"SELECT key, value FROM {table} WHERE logged_model_no = ?",
+            (row[:1] for row in rows),
         )
+        for table in ("logged_model_params", "logged_model_tags")
+    )
+    metrics = rows_of_each(
+        db,
+        "SELECT key, value, timestamp_ms, step, run_id, dataset_name, dataset_digest "
+        "FROM live_model_metrics WHERE model_id = ?",
+        (row[1:2] for row in rows),
+    )
+    return [
+        LoggedModelRow._make((*row, *more))
+        for row, *more in zip(rows, params, tags, metrics, strict=True)
+    ]
 
 
 def model_attribute(name: str) -> bool:

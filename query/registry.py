@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .conditions import Filter, Order, Sql, compare, ilike_sqlite
+from .rows import rows_of_each
 
 __all__ = [
     "DELETED_STAGE",
@@ -81,7 +82,7 @@ _VERSION_COLUMNS = {
 def model_row(db: sqlite3.Connection, name: str, workspace: str = "default") -> ModelRow | None:
     """The registered model of a name, or None."""
     rows = db.execute(f"{_MODEL} WHERE name = ? AND workspace = ?", (name, workspace)).fetchall()
-    return next((_whole_model(db, row) for row in rows), None)
+    return next(iter(_whole_models(db, rows)), None)
 
 
 def model_uid(db: sqlite3.Connection, name: str, workspace: str = "default") -> str | None:
@@ -106,7 +107,7 @@ def version_row(
         "AND (? OR v.stage <> ?)",
         (workspace, name, version, deleted, DELETED_STAGE),
     ).fetchall()
-    return next((_whole_version(db, row) for row in rows), None)
+    return next(iter(_whole_versions(db, rows)), None)
 
 
 def alias_version(
@@ -129,7 +130,7 @@ def latest_versions(db: sqlite3.Connection, model_no: int) -> list[VersionRow]:
         "ON l.version = v.version WHERE v.model_no = ? ORDER BY l.first",
         (model_no, DELETED_STAGE, model_no),
     ).fetchall()
-    return [_whole_version(db, row) for row in rows]
+    return _whole_versions(db, rows)
 
 
 def find_models(  # one value for each part of the question
@@ -157,7 +158,7 @@ def find_models(  # one value for each part of the question
             PROMPT_TAG,
         )
     _add_page(sql, _MODEL_COLUMNS, orders, limit, offset)
-    return [_whole_model(db, row) for row in db.execute(sql.text, sql.values).fetchall()]
+    return _whole_models(db, db.execute(sql.text, sql.values).fetchall())
 
 
 def find_versions(  # one value for each part of the question
@@ -186,7 +187,7 @@ def find_versions(  # one value for each part of the question
             PROMPT_TAG,
         )
     _add_page(sql, _VERSION_COLUMNS, orders, limit, offset)
-    return [_whole_version(db, row) for row in db.execute(sql.text, sql.values).fetchall()]
+    return _whole_versions(db, db.execute(sql.text, sql.values).fetchall())
 
 
 def _add_tags(
@@ -210,31 +211,22 @@ def _add_page(
     sql.add(f" ORDER BY {', '.join(keys)} LIMIT ? OFFSET ?", limit, offset)
 
 
-def _whole_model(db: sqlite3.Connection, row: tuple[Any, ...]) -> ModelRow:
-    return ModelRow._make(
-        (
-            *row,
-            db.execute(
-                "SELECT key, value FROM registered_model_tags WHERE model_no = ?", row[:1]
-            ).fetchall(),
-            db.execute(
-                "SELECT alias, version FROM model_aliases WHERE model_no = ?", row[:1]
-            ).fetchall(),
-        )
-    )
+def _whole_models(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[ModelRow]:
+    keys = [row[:1] for row in rows]
+    tags = rows_of_each(db, "SELECT key, value FROM registered_model_tags WHERE model_no = ?", keys)
+    aliases = rows_of_each(db, "SELECT alias, version FROM model_aliases WHERE model_no = ?", keys)
+    return [ModelRow._make((*row, *more)) for row, *more in zip(rows, tags, aliases, strict=True)]
 
 
-def _whole_version(db: sqlite3.Connection, row: tuple[Any, ...]) -> VersionRow:
-    aliases = db.execute(
-        "SELECT alias FROM model_aliases WHERE model_no = ? AND version = ?", row[:2]
+def _whole_versions(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[VersionRow]:
+    keys = [row[:2] for row in rows]
+    tags = rows_of_each(
+        db, "SELECT key, value FROM model_version_tags WHERE model_no = ? AND version = ?", keys
     )
-    return VersionRow._make(
-        (
-            *row,
-            db.execute(
-                "SELECT key, value FROM model_version_tags WHERE model_no = ? AND version = ?",
-                row[:2],
-            ).fetchall(),
-            [alias for (alias,) in aliases],
-        )
+    aliases = rows_of_each(
+        db, "SELECT alias FROM model_aliases WHERE model_no = ? AND version = ?", keys
     )
+    return [
+        VersionRow._make((*row, of_one, [alias for (alias,) in named]))
+        for row, of_one, named in zip(rows, tags, aliases, strict=True)
+    ]

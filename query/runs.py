@@ -92,25 +92,30 @@ def run_details(db: sqlite3.Connection, numbers: Sequence[int]) -> Details:
     """Params, tags, latest metrics, inputs and outputs of these runs, by key or as logged."""
     wanted = _list(numbers)
 
-    def of_runs(columns: str, order: str = "") -> dict[int, list[Any]]:
-        rows = db.execute(
+    def of_runs(columns: str, order: str = "") -> Iterable[tuple[Any, ...]]:
+        return db.execute(
             f"SELECT run_no, {columns} WHERE run_no IN {_LIST} ORDER BY run_no{order}", wanted
-        ).fetchall()
-        return {run_no: list(of_run) for run_no, of_run in groupby(rows, itemgetter(0))}
+        )
 
+    # All are asked before the first is read: a remote state answers them in one go.
+    params = of_runs("key, value FROM params")
+    tags = of_runs("key, value FROM tags")
+    metrics = of_runs("key, value, is_nan, timestamp_ms, step FROM metrics")
     datasets = of_runs(
         "i.tags, d.name, d.digest, source_type, source, dataset_schema, profile "
         "FROM run_inputs i JOIN runs USING (run_no) "
         "JOIN datasets d USING (experiment_id, name, digest)",
         ", ord",
     )
+    model_inputs = of_runs("model_id FROM run_model_inputs", ", ord")
+    model_outputs = of_runs("model_id, step FROM run_model_outputs", ", ord")
     return Details(
-        of_runs("key, value FROM params"),
-        of_runs("key, value FROM tags"),
-        of_runs("key, value, is_nan, timestamp_ms, step FROM metrics"),
-        {run_no: [_dataset(row) for row in rows] for run_no, rows in datasets.items()},
-        of_runs("model_id FROM run_model_inputs", ", ord"),
-        of_runs("model_id, step FROM run_model_outputs", ", ord"),
+        _by_run(params),
+        _by_run(tags),
+        _by_run(metrics),
+        {n: [_dataset(row) for row in rows] for n, rows in _by_run(datasets).items()},
+        _by_run(model_inputs),
+        _by_run(model_outputs),
     )
 
 
@@ -138,6 +143,11 @@ def deleted_run_ids(db: sqlite3.Connection, before_ms: int) -> list[str]:
             (before_ms,),
         )
     ]
+
+
+def _by_run(rows: Iterable[tuple[Any, ...]]) -> dict[int, list[Any]]:
+    """Rows that are ordered by their first column, the run's number, by that number."""
+    return {run_no: list(of_run) for run_no, of_run in groupby(list(rows), itemgetter(0))}
 
 
 def _dataset(row: tuple[Any, ...]) -> DatasetRow:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .conditions import Filter, Order, Sql, compare, ilike_duckdb
 
 if TYPE_CHECKING:
-    from mlflow_ledger.consumers import View
+    from mlflow_ledger.consumers import RemoteView, View
 
 __all__ = ["RunSearch", "find_runs"]
 
@@ -35,12 +35,16 @@ class RunSearch(NamedTuple):
     offset: int
 
 
-def find_runs(view: View, search: RunSearch) -> list[int]:
+def find_runs(view: View | RemoteView, search: RunSearch) -> list[int]:
     """The numbers of the runs that match, in order.
 
     Order: the given keys, values before NaN before missing whichever the direction; then start
     time, newest first; then run id. So pages joined together are the whole answer, ties included.
     """
+    from mlflow_ledger.consumers import RemoteView
+
+    if isinstance(view, RemoteView):
+        return view.search(search._asdict())
     experiments = _experiments(view.keyed, search.experiment_ids)
     if not experiments:
         return []

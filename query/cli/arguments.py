@@ -116,8 +116,8 @@ def as_json(what: str) -> Callable[[F], F]:
     return click.option("--json", "as_json", is_flag=True, help=f"Answer in JSON: {what}.")
 
 
-def ledger_at(uri: str) -> Ledger:
-    """The ledger of a URI; where there is none, nothing is made.
+def ledger_at(uri: str, *, create: bool = False) -> Ledger:
+    """The ledger of a URI; where there is none, nothing is made, unless ``create`` says so.
 
     Raises:
         LogMissing: there is no ledger in that folder, or no topics on that cluster.
@@ -129,11 +129,11 @@ def ledger_at(uri: str) -> Ledger:
     from mlflow_ledger.schemas import LogMissing
 
     if uri.startswith(f"{KAFKA_SCHEME}:"):
-        ledger = open_ledger(uri, create=False, telling=ProgressShown())
+        ledger = open_ledger(uri, create=create, telling=ProgressShown())
         ledger.follow()
         return ledger
     folder = folder_of(uri)
-    if not (folder / "log.sqlite").is_file():
+    if not create and not (folder / "log.sqlite").is_file():
         msg = (
             f"there is no ledger in {folder}. Check the URI; a ledger comes into being when "
             f"something is logged to it, for instance by: MLFLOW_TRACKING_URI={uri} python train.py"

@@ -14,6 +14,7 @@ import click
 from .arguments import ledger_at, uri
 
 if TYPE_CHECKING:
+    from mlflow_ledger.bus import Spool
     from mlflow_ledger.consumers import Ledger, Publishing, Service, Storing
     from mlflow_ledger.query.service_metrics import Counts
 
@@ -40,6 +41,7 @@ Example:
     metavar="HOST",
     help="The address to serve them at; 0.0.0.0 lets other hosts ask.",
 )
+@click.option("--create", is_flag=True, help="Begin the ledger where there is none.")
 @click.option("--once", is_flag=True, help="Catch up, publish what is due, and end.")
 @click.option(
     "--snapshot-every",
@@ -58,6 +60,7 @@ def consume(
     uri: str,
     metrics_port: int | None,
     metrics_host: str,
+    create: bool,
     once: bool,
     snapshot_every: int | None,
     drain_seconds: float,
@@ -71,7 +74,7 @@ def consume(
     from mlflow_ledger.consumers import Service
 
     duties = _Duties(snapshot_every)
-    service = Service(lambda: ledger_at(uri), duties.of)
+    service = Service(lambda: ledger_at(uri, create=create), duties.of)
     with _ending(service, drain_seconds), _serving(service, duties, metrics_host, metrics_port):
         click.echo(f"following {uri}", err=True)
         try:
@@ -91,9 +94,12 @@ class _Duties:
         self._every = snapshot_every
         self._publishing: Publishing | None = None
         self._storing: Storing | None = None
+        self._spool: Spool | None = None
 
     def of(self, ledger: Ledger) -> Sequence[Any]:
-        from mlflow_ledger.consumers import Publishing, Storing
+        from mlflow_ledger.consumers import KafkaLedger, Publishing, Storing
+
+        self._spool = ledger.spool if isinstance(ledger, KafkaLedger) else None
 
         self._publishing = Publishing(ledger, ledger.bundles(), self._every)
         duties: list[Any] = [self._publishing]
@@ -112,6 +118,7 @@ class _Duties:
             blobs_stored=storing.stored if storing else 0,
             blob_failures=storing.failures if storing else 0,
             blobs_waiting=storing.waiting if storing else 0,
+            spool_depth=self._spool.depth().events if self._spool else 0,
         )
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from .forward import forward
 from .lineage import lineage
 from .log import log
 from .rebuild import rebuild
+from .serve import serve
 from .spool import spool
 from .sql import sql
 from .stats import stats
@@ -83,7 +84,8 @@ def _abandon_output() -> None:
 
 
 _COMMANDS = (
-    log, audit, lineage, sql, verify, rebuild, stats, collect, consume, spool, forward, asyncapi,
+    log, audit, lineage, sql, verify, rebuild, stats, collect, consume, serve, spool, forward,
+    asyncapi,
 )  # fmt: skip
 for _command in _COMMANDS:
     program.add_command(_command)

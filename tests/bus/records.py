@@ -10,6 +10,9 @@ SOURCE = "6f0c9f3e-0000-4000-8000-0000000000aa/runs/0"
 RUNS: Partition = ("runs", 0)
 CATALOG: Partition = ("catalog", 0)
 
+LONG = RunTagDeleted(run_id="r", tag="t" * 1_200_000)
+"""An event that a broker as it comes does not take."""
+
 
 def outgoing(
     number: int,

@@ -13,9 +13,9 @@ from mlflow_ledger.bus import Forwarder, KafkaLog, KafkaSettings, Outgoing, Spoo
 from mlflow_ledger.schemas import Record, RecordRefused
 from tests.kafka.broker import Cluster, missing
 from tests.kafka.servers import servers
+from tests.kafka.topics import configure
 
 from .records import many, outgoing
-from .test_kafka import configure
 
 LEDGER_ID = "0123456789abcdef"
 PARTITIONS = 3
@@ -96,7 +96,7 @@ def test_an_event_that_the_brokers_do_not_take_holds_up_no_other(spool: Spool) -
     assert sender.drain(60) == 0
     (refused,) = spool.refused()
     assert refused.outgoing == records[41]
-    assert "MessageSizeTooLarge" in refused.error
+    assert "max.message.bytes" in refused.error
     ids = list(dict.fromkeys(s.record.envelope.id for s in log.read(log.start())))
     assert ids == [*range(1, 42), *range(43, 61)]
     sender.close(1)

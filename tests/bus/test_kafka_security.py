@@ -53,6 +53,13 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(params=["kafka-python", "librdkafka"])
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which client the settings name."""
+    monkeypatch.setenv(f"{PREFIX}CLIENT", request.param)
+    return str(request.param)
+
+
 @pytest.fixture
 def broker() -> Secure:
     return secure()
@@ -124,11 +131,12 @@ def test_the_page_shows_every_way_in() -> None:
         f"{PREFIX}{name}"
         for name in (
             "SSL_CHECK_HOSTNAME", "SSL_KEYFILE", "OAUTH_CAFILE", "TIMEOUT_S", "PARTITIONS",
-            "REPLICATION",
+            "REPLICATION", "CLIENT",
         )
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("client")
 @pytest.mark.parametrize("heading", LISTENERS)
 def test_a_log_works_by_every_example_of_the_page(
     broker: Secure, real: dict[str, str], heading: str
@@ -136,6 +144,7 @@ def test_a_log_works_by_every_example_of_the_page(
     works(place(broker, LISTENERS[heading]), settings_of(EXAMPLES[heading], real))
 
 
+@pytest.mark.usefixtures("client")
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
 @pytest.mark.parametrize("listener", ["SASL", "TEXT"])
 def test_a_user_comes_in_by_password(broker: Secure, mechanism: Any, listener: str) -> None:
@@ -151,6 +160,7 @@ def test_a_user_comes_in_by_password(broker: Secure, mechanism: Any, listener: s
     works(place(broker, listener), settings)
 
 
+@pytest.mark.usefixtures("client")
 def test_the_name_in_a_certificate_counts_unless_switched_off(broker: Secure) -> None:
     servers = broker.servers("TLS").replace("127.0.0.1", "localhost")
     where = kafka_place(f"ledger+kafka://{servers}/test-{uuid.uuid4().hex}")
@@ -226,12 +236,14 @@ def test_a_wrong_port_or_protocol_is_told(
     assert re.search(says, refused(place(broker, listener), KafkaSettings(**given)))
 
 
+@pytest.mark.usefixtures("client")
 def test_one_server_that_lets_in_is_enough(broker: Secure) -> None:
     servers = f"127.0.0.1:1,{broker.servers('TLS')}"
     where = kafka_place(f"ledger+kafka://{servers}/test-{uuid.uuid4().hex}")
     works(where, KafkaSettings(security_protocol="SSL", ssl_cafile=broker.cafile, partitions=1))
 
 
+@pytest.mark.usefixtures("client")
 def test_a_token_that_ends_under_way_is_told(broker: Secure, real: dict[str, str]) -> None:
     settings = settings_of(EXAMPLES["A token from a file"], real, timeout_s=2)
     log = KafkaLog(place(broker, "OAUTH"), settings, LEDGER_ID)
@@ -244,6 +256,7 @@ def test_a_token_that_ends_under_way_is_told(broker: Secure, real: dict[str, str
     log.close()
 
 
+@pytest.mark.usefixtures("client")
 def test_a_log_outlives_its_tokens(
     broker: Secure, real: dict[str, str], identity: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +272,7 @@ def test_a_log_outlives_its_tokens(
     log.close()
 
 
+@pytest.mark.usefixtures("client")
 @pytest.mark.parametrize(
     ("heading", "more"),
     [

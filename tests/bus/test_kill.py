@@ -16,7 +16,17 @@ from tests.consumers.folding import State
 
 from .programs import created, finished, say, sources, start, tagged, write_marks
 
-ELSEWHERE = ("snapshot.", "collect.", "spool.", "forward.", "carry.", "deliver.")
+ELSEWHERE = (
+    "snapshot.",
+    "collect.",
+    "spool.",
+    "forward.",
+    "carry.",
+    "deliver.",
+    "bundle.",
+    "cold.",
+    "mirror.",
+)
 STEPS = [step for step in FAILPOINTS if not step.startswith(ELSEWHERE)]
 """The steps of append, fold, catch-up and rebuild; other tests kill at the others."""
 

@@ -49,17 +49,25 @@ def sqlite_log(folder: Path, clock: Clock) -> Log:
     return SqliteLog(folder / "log.sqlite", clock=clock)
 
 
-def kafka_log(_: Path, __: Clock) -> Log:
+def kafka_log(settings: KafkaSettings) -> Log:
     place = kafka_place(f"ledger+kafka://{servers()}/contract-{uuid.uuid4().hex}")
-    log = KafkaLog(place, KafkaSettings(partitions=3), LEDGER_ID)
+    log = KafkaLog(place, settings, LEDGER_ID)
     log.create()
     return log
+
+
+def kafka_python_log(_: Path, __: Clock) -> Log:
+    return kafka_log(KafkaSettings(partitions=3, client="kafka-python"))
+
+
+def librdkafka_log(_: Path, __: Clock) -> Log:
+    return kafka_log(KafkaSettings(partitions=3, client="librdkafka"))
 
 
 CLOCKED = [memory_log, partitioned_memory_log, sqlite_log]
 """Their append times come from the clock they are given; Kafka's are the broker's."""
 
-IMPLEMENTATIONS = [*CLOCKED, kafka_log]
+IMPLEMENTATIONS = [*CLOCKED, kafka_python_log, librdkafka_log]
 
 
 class Bench(NamedTuple):

@@ -15,15 +15,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-__all__ = ["Cluster", "free_port", "missing"]
+__all__ = ["VERSION", "Cluster", "free_port", "missing"]
 
-_VERSION = "4.3.1"
+VERSION = "4.3.1"
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>tests</groupId><artifactId>kafka</artifactId><version>1</version>
   <dependencies><dependency>
     <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId>
-    <version>{_VERSION}</version>
+    <version>{VERSION}</version>
   </dependency></dependencies>
 </project>
 """
@@ -42,7 +42,7 @@ def missing() -> str | None:
 def _jars() -> Path:
     """The folder of Kafka's jars, fetched by Maven once a machine."""
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    folder = home / "mlflow-ledger-tests" / f"kafka-{_VERSION}"
+    folder = home / "mlflow-ledger-tests" / f"kafka-{VERSION}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

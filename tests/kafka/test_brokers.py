@@ -131,7 +131,9 @@ def test_brokers_die_while_several_processes_write(cluster: Cluster, tmp_path: P
             process.kill()
     with ExitStack() as stack:
         hosts = [
-            stack.enter_context(closing(opened(cluster.servers, writers.name, home, "ack", timeout_s=30.0)))
+            stack.enter_context(
+                closing(opened(cluster.servers, writers.name, home, "ack", timeout_s=30.0))
+            )
             for home in (*writers.homes, tmp_path / "third")
         ]
         for host in hosts:

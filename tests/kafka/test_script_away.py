@@ -154,8 +154,7 @@ def test_threads_nested_runs_and_forked_workers(
         logged = dict(
             second.query(
                 lambda db: db.execute(
-                    "SELECT run_id || ' ' || key, value FROM metrics "
-                    "JOIN runs USING (run_no)"
+                    "SELECT run_id || ' ' || key, value FROM metrics JOIN runs USING (run_no)"
                 ).fetchall()
             )
         )

@@ -89,9 +89,7 @@ def _work(work: Callable[..., None], arguments: tuple[object, ...], dies_at: str
     work(*arguments)
 
 
-def writing(
-    servers: str, name: str, home: Path, delivery: str, folder: Path, writer: str
-) -> None:
+def writing(servers: str, name: str, home: Path, delivery: str, folder: Path, writer: str) -> None:
     """Write until the file ``stop`` is there; every call is noted before and, if it returns, after.
 
     Whatever a call raises but that the log is away ends the process.

@@ -19,8 +19,10 @@ from .stores import (
     make_ledger,
     make_self,
     make_template,
+    make_thin_ledger,
     wants_kafka,
     wants_self,
+    wants_thin,
 )
 
 
@@ -43,6 +45,8 @@ def factory(request: pytest.FixtureRequest, template: Template) -> Factory:
     """What makes the store that is held against the oracle."""
     if wants_self() or request.config.getoption("--oracle-self", default=False):
         return make_self(template[0])
+    if wants_thin():
+        return make_thin_ledger
     return make_kafka_ledger if wants_kafka() else make_ledger
 
 

@@ -20,10 +20,14 @@ from mlflow.store.tracking.dbmodels.models import SqlExperiment
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as SqlTrackingStore
 
 from tests.kafka.servers import drop, servers
+from tests.service.running import Threaded, reading
 
 Stores = tuple[Any, Any]
 Factory = Callable[[Path], Stores]
 Template = tuple[Path, tuple[int, int]]
+
+_services: dict[int, Threaded] = {}
+"""The services that couples read through, by the couple's tracking store."""
 
 
 def now() -> int:
@@ -97,6 +101,9 @@ def close(stores: Stores) -> None:
     for store in stores:
         if callable(getattr(store, "close", None)):
             store.close()
+    service = _services.pop(id(stores[0]), None)
+    if service is not None:
+        service.stop()
     log = getattr(getattr(stores[0], "_ledger", None), "kafka", None)
     if log is not None:
         drop(log.place)
@@ -131,6 +138,25 @@ def make_kafka_ledger(folder: Path) -> Stores:
     os.environ["MLFLOW_LEDGER_KAFKA_PARTITIONS"] = "2"
     tracking = LedgerTrackingStore(store_uri=uri, artifact_uri=None)
     return tracking, LedgerRegistryStore(store_uri=uri, tracking_uri=uri)
+
+
+def make_thin_ledger(folder: Path) -> Stores:
+    """Our stores, on a new ledger in Kafka that is read through a query service."""
+    from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
+
+    place = f"ledger+kafka://{servers()}/oracle-{uuid.uuid4().hex}"
+    os.environ["MLFLOW_LEDGER_HOME"] = str(folder / "client")
+    os.environ["MLFLOW_LEDGER_KAFKA_PARTITIONS"] = "2"
+    service = Threaded(reading(place, folder / "service"))
+    uri = f"{place}?delivery=ack&query={service.url}"
+    tracking = LedgerTrackingStore(store_uri=uri, artifact_uri=None)
+    _services[id(tracking)] = service
+    return tracking, LedgerRegistryStore(store_uri=uri, tracking_uri=uri)
+
+
+def wants_thin() -> bool:
+    """Whether the environment asks for a ledger in Kafka that is read through a service."""
+    return os.environ.get("MLFLOW_LEDGER_ORACLE_THIN", "") not in ("", "0")
 
 
 def wants_kafka() -> bool:

@@ -1,0 +1,18 @@
+"""The rows of one statement for each of several values."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = ["rows_of_each"]
+
+
+def rows_of_each(
+    db: sqlite3.Connection, statement: str, values: Iterable[Sequence[object]]
+) -> list[list[Any]]:
+    """The rows for each of some values, in their order; a remote state is asked once for all."""
+    if getattr(db, "is_remote", False):
+        return [rows.fetchall() for rows in [db.execute(statement, of_one) for of_one in values]]
+    return [db.execute(statement, of_one).fetchall() for of_one in values]
