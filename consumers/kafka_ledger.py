@@ -125,9 +125,11 @@ class KafkaLedger(Speaking):
 
     @contextmanager
     def _shown(self) -> Iterator[sqlite3.Connection]:
-        with self._current() as current:
-            with Ledger.read(self) if current is self else current.read() as db:
-                yield db
+        with (
+            self._current() as current,
+            Ledger.read(self) if current is self else current.read() as db,
+        ):
+            yield db
 
     def catch_up(self, progress: Progress | None = None) -> Position:
         """Copy and fold everything up to the end of the topics; returns the position reached."""
@@ -370,6 +372,7 @@ class KafkaLedger(Speaking):
 
     def _rest(self, why: object) -> None:
         """The brokers are away: leave them alone for a while, and say so the first time."""
+        self._follower.check_again()
         if not self._rest_s:
             _log.warning("%s; answering from the replica in %s until then", why, self.folder)
         self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _MOST_REST_S)

@@ -103,7 +103,7 @@ def test_rebuild_copies_again_what_only_an_audit_has_met(ledger: KafkaLedger) ->
     assert count(ledger) == 200
     execute(ledger.log.path, "UPDATE events SET head = NULL WHERE seq = 0")
     execute(ledger.log.path, "DELETE FROM events WHERE seq = 9")
-    with pytest.raises(MirrorDamaged, match="only this host's copy.*mlflow-ledger rebuild"):
+    with pytest.raises(MirrorDamaged, match=r"only this host's copy.*mlflow-ledger rebuild"):
         list(ledger.log.read(ledger.log.start()))
     ledger.rebuild()
     assert len(list(ledger.log.read(ledger.log.start()))) == ledger.log.last_offset() == 201
