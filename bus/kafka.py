@@ -89,6 +89,10 @@ class KafkaLog:
             self._topics = look_at_topics(self.place, self._settings)
         return self._topics
 
+    def look_again(self) -> None:
+        """Ask the cluster anew for its topics when they are next needed."""
+        self._topics = None
+
     @property
     def ledger_id(self) -> str:
         """The ledger whose log this is, as its first record says.

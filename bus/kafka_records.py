@@ -31,6 +31,8 @@ _CONTENT_TYPE = ("content-type", b"application/avro")
 _HEAD_BYTES = "headbytes"
 _CONTENT_DIGEST = "contentdigest"
 _MOST_REASON_BYTES = 1024
+_MOST = 2**63 - 1
+_MOST_DIGITS = len(str(_MOST))
 _ABSENT, _PRESENT = b"\x00", b"\x02"  # the branches of Avro's union of null and a content
 _REQUIRED = frozenset(Envelope._fields) - frozenset(Envelope._field_defaults) - {"time_ms"}
 
@@ -218,15 +220,21 @@ def _envelope(texts: dict[str, str]) -> Envelope:
     if missing:
         raise KeyError(_PREFIX + min(missing))
     known = {name: texts[name] for name in Envelope._fields if name in texts}
-    number = int(texts["id"])
-    if number < 1 or str(number) != texts["id"]:
-        msg = f"id {texts['id']!r} is no count"
-        raise ValueError(msg)
+    number, rules = _count(texts, "id"), _count(texts, "rules")
     return Envelope(
         **{  # type: ignore[arg-type]  # the numbers among them are put in as such
             **known,
             "id": number,
             "time_ms": parse_time(texts["time"]),
-            "rules": int(texts["rules"]),
+            "rules": rules,
         }
     )
+
+
+def _count(texts: dict[str, str], name: str) -> int:
+    """A header's number, which SQLite must be able to keep."""
+    text = texts[name]
+    if len(text) > _MOST_DIGITS or not 1 <= int(text) <= _MOST or str(int(text)) != text:
+        msg = f"{name} {text[:40]!r} is no count"
+        raise ValueError(msg)
+    return int(text)

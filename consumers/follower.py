@@ -42,8 +42,10 @@ class Follower:
         forkable(self)
 
     def check_again(self) -> None:
-        """Look at the topics again before anything is copied."""
-        self._checked = False
+        """Look at the topics again before anything is copied: the brokers were away."""
+        if self._checked:
+            self._kafka.look_again()
+            self._checked = False
 
     def follow(self, wait_s: float, progress: Progress | None = None) -> Position:
         """Copy everything up to the end as it is now; returns that end.

@@ -125,10 +125,11 @@ class KafkaLedger(Speaking):
 
     @contextmanager
     def _shown(self) -> Iterator[sqlite3.Connection]:
-        with ExitStack() as stack:
-            current = stack.enter_context(self._current())
-            shown = Ledger.read(self) if current is self else current.read()
-            yield stack.enter_context(shown)
+        with (
+            self._current() as current,
+            Ledger.read(self) if current is self else current.read() as db,
+        ):
+            yield db
 
     def catch_up(self, progress: Progress | None = None) -> Position:
         """Copy and fold everything up to the end of the topics; returns the position reached."""
@@ -371,6 +372,7 @@ class KafkaLedger(Speaking):
 
     def _rest(self, why: object) -> None:
         """The brokers are away: leave them alone for a while, and say so the first time."""
+        self._follower.check_again()
         if not self._rest_s:
             _log.warning("%s; answering from the replica in %s until then", why, self.folder)
         self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _MOST_REST_S)
@@ -379,12 +381,12 @@ class KafkaLedger(Speaking):
     def _decided(self, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
         """What is to be said, as the rules would take it if it were next in the log."""
         try:
-            return self._mending(lambda: self._decided_here(decide))
+            return self._mending(lambda: self._foretold(decide))
         except Refused as refused:
             self._keep_refusal(refused)
             raise
 
-    def _decided_here(self, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
+    def _foretold(self, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
         with self._current() as current, current.keyed_state.lock:
             state = current.keyed_state
             return state.repairing(lambda: self._rehearsed(state, decide))

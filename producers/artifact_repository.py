@@ -186,7 +186,8 @@ def _ledger_of(ledger_id: str, tracking_uri: str | None, registry_uri: str | Non
     others = []
     for uri in candidates:
         ledger = open_ledger(uri)
-        ledger.catch_up()
+        if not ledger.shared:  # which has begun when it is opened, and may be away now
+            ledger.catch_up()
         if ledger_id in ("", ledger.ledger_id):
             return ledger
         others.append(f"{ledger.ledger_id} ({uri})")

@@ -90,7 +90,9 @@ class Cluster:
 
     def __enter__(self) -> Self:
         """Format the storage, start all brokers and wait until they answer."""
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster_id = "-"
+        while cluster_id.startswith("-"):  # the tool would take it for an option
+            cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         for number in range(len(self._ports)):
             path = self._folder(number) / "server.properties"
             path.parent.mkdir(parents=True)
