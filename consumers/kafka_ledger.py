@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 from mlflow_ledger.bus import (
     EMBEDDED,
@@ -18,14 +14,11 @@ from mlflow_ledger.bus import (
     KafkaLog,
     KafkaSettings,
     MirrorDamaged,
-    MirrorLog,
     Outgoing,
-    Position,
     Settings,
     Spool,
     SqliteLog,
     Stored,
-    move_aside,
     prepare,
 )
 from mlflow_ledger.schemas import (
@@ -38,30 +31,22 @@ from mlflow_ledger.schemas import (
 )
 
 from .committer import Decide, check_verdict
-from .follower import WORTH_TELLING, Follower
-from .keyed_state import KeyedState, Progress, rehearsal
+from .keyed_state import KeyedState, rehearsal
 from .ledger import Ledger
 from .overlay import Overlay
 from .replica import Replica
+from .replicated import Replicated
 from .speaking import Speaking, Verdict, said_of, verdict_of
 from .telling import Telling
 from .unseen import Unseen
 
-if TYPE_CHECKING:
-    from .bundles import Bundles
-
 __all__ = ["KafkaLedger"]
 
-_log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-_FIRST_REST_S, _MOST_REST_S = 1.0, 10.0
 _MOST_FOLLOWED = 5000
 _ENDS = ("FINISHED", "FAILED", "KILLED")
 
 
-class KafkaLedger(Speaking):
+class KafkaLedger(Replicated, Speaking):
     """What is said goes to the topics; what is read is the replica of this host.
 
     The replica is a folder as an embedded ledger's, whose log mirrors the topics: state, analytics
@@ -71,8 +56,6 @@ class KafkaLedger(Speaking):
     acknowledged with the brokers' acknowledgement.
     """
 
-    log: MirrorLog
-
     def __init__(
         self,
         replica: Replica,
@@ -81,18 +64,9 @@ class KafkaLedger(Speaking):
         telling: Telling | None = None,
     ) -> None:
         """Use the ledger that :func:`find_replica` has found; ``telling`` is told of long work."""
-        self._replica = replica
-        self._telling = telling
-        super().__init__(replica.folder, settings)
         kafka_settings = kafka_settings or KafkaSettings.read()
-        hasty = min(settings.read_wait_s, kafka_settings.timeout_s)
+        super().__init__(replica, settings, kafka_settings, telling)
         self.kafka = KafkaLog(replica.place, kafka_settings, replica.ledger_id)
-        self._reading = KafkaLog(
-            replica.place,
-            kafka_settings.model_copy(update={"timeout_s": hasty}),
-            replica.ledger_id,
-        )
-        self._follower = Follower(replica, self._reading, self.log, telling)
         self.spool = Spool(
             self.folder / "spool.sqlite", settings.spool_bytes, synchronous=settings.synchronous
         )
@@ -100,18 +74,9 @@ class KafkaLedger(Speaking):
         self.shared = True
         self.spools = settings.delivery != "ack"
         self._begin_speaking()
-        self._rest_until = 0.0
-        self._rest_s = 0.0
         self._overlay: Overlay | None = None
         self._overlaying = threading.Lock()
-        self._whole = False
-        self._mirror_mark = 0
         self._unseen = Unseen()
-
-    @property
-    def ledger_id(self) -> str:
-        """The ledger's id, as its topics begin."""
-        return self._replica.ledger_id
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -131,93 +96,10 @@ class KafkaLedger(Speaking):
         ):
             yield db
 
-    def catch_up(self, progress: Progress | None = None) -> Position:
-        """Copy and fold everything up to the end of the topics; returns the position reached."""
-        return self._mending(lambda: self._caught_up(progress))
-
-    def _caught_up(self, progress: Progress | None) -> Position:
-        self._begin_mirror()
-        end = self._follower.follow(self.kafka.timeout_s)
-        self._fold_rest(progress)
-        return end
-
-    def rebuild(self, progress: Progress | None = None) -> Position:
-        """Throw the state away and fold the mirror again; one that is damaged is copied again."""
-
-        def rebuilt() -> Position:
-            self._begin_mirror()
-            self._follower.follow(math.inf)
-            return Ledger.rebuild(self, progress)
-
-        return self._mending(rebuilt)
-
-    def advance(self, budget_s: float, progress: Progress | None = None) -> Position:
-        """Copy for about so long, fold what was copied, and say where the topics end.
-
-        Raises:
-            LogUnavailable: the brokers are away.
-        """
-        return self._mending(lambda: self._advanced(budget_s, progress))
-
-    def _advanced(self, budget_s: float, progress: Progress | None) -> Position:
-        self._begin_mirror()
-        end = self._follower.advance(budget_s, progress)
-        self._fold_rest(progress)
-        return end
-
-    def position(self) -> Position:
-        """How far this host has copied the topics."""
-        return self.log.position()
-
-    def oldest_missing_ms(self, end: Position) -> int | None:
-        """When the brokers took the oldest event before ``end`` that is not copied yet."""
-        here = self.log.position()
-        missing = [p for p, offset in end.offsets.items() if here.offset(p) < offset]
-        found = [self._reading.at(partition, here.offset(partition)) for partition in missing]
-        return min((stored.append_ms for stored in found if stored), default=None)
-
-    def bundles(self) -> Bundles | None:
-        """The snapshots for new hosts, where there is a blob store that hosts share."""
-        if self.settings.blobs is None:
-            return None
-        from .bundles import Bundles
-
-        return Bundles(self.blobs.place, self._replica)
-
-    def follow(self) -> None:
-        """Copy what is new in the topics, unless the brokers were away a moment ago."""
-        self._mending(self._follow_topics)
-
-    def _follow_topics(self) -> bool:
-        """Whether the replica shows all that the brokers have."""
-        self._begin_mirror()
-        if self._resting():
-            return False
-        sent = self._unseen.sent(self.spool.first()) if len(self._unseen) else 0
-        try:
-            # Before it was there once, a replica may miss anything: a first look waits for all.
-            self._follower.follow(self.settings.read_wait_s if self._whole else math.inf)
-        except LogUnavailable as error:
-            if self.log.last_offset() == 0:
-                raise
-            self._rest(error)
-            return False
-        else:
-            if self._rest_s:
-                _log.warning("%s answers again", self._replica.place)
-            self._rest_s = 0.0
-            self._whole = True
-            self._unseen.forget(sent)
-            return True
-
     def logs(self) -> list[SqliteLog]:
         """The mirror, and while events wait what lies over it."""
         overlay = self._overlay
         return [self.log] if overlay is None else [self.log, overlay.ledger.log]
-
-    def exists(self) -> bool:
-        """A ledger in Kafka that could be opened is there."""
-        return True
 
     def close(self) -> None:
         """Send what waits, as far as that is possible now, and close what is open.
@@ -229,8 +111,6 @@ class KafkaLedger(Speaking):
         self._lift()
         super().close()
         self.spool.close()
-        self._follower.close()
-        self._reading.close()
         self.kafka.close()
 
     def after_fork_in_child(self) -> None:
@@ -242,6 +122,18 @@ class KafkaLedger(Speaking):
         if self._overlay is not None:
             self._overlay.abandon()
         self._overlay = None
+
+    def _follow_topics(self) -> bool:
+        sent = self._unseen.sent(self.spool.first()) if len(self._unseen) else 0
+        followed = super()._follow_topics()
+        if followed:
+            self._unseen.forget(sent)
+        return followed
+
+    def _notice_mirror(self, mark: int) -> None:
+        super()._notice_mirror(mark)
+        with self._speaking:
+            self.known.forget()
 
     @contextmanager
     def _current(self) -> Iterator[Ledger]:
@@ -291,92 +183,6 @@ class KafkaLedger(Speaking):
             overlay, self._overlay = self._overlay, None
         if overlay is not None:
             overlay.close()
-
-    def _make_log(self, path: Path) -> MirrorLog:
-        return MirrorLog(
-            path,
-            self._replica.partitions,
-            self.settings.synchronous,
-            make_folder=self._make_place,
-        )
-
-    def _begin_mirror(self) -> None:
-        mark = self.log.mark()
-        if mark != self._mirror_mark:
-            self._notice_mirror(mark)
-        if mark:
-            return
-        self._make_place()
-        with self.log.lock, self._state.lock:
-            if not self.log.path.exists():
-                self.files.forget()  # it was folded from another mirror
-        bundles = self.bundles()
-        if bundles is not None:
-            from .cold_start import ColdStart
-
-            ColdStart(bundles, self.log.path, self.files, self._telling).fetch(self.log.lock)
-        with self.log.lock:
-            if not self.log.path.exists():
-                MirrorLog.begin(self.log.path, self._replica.ledger_id, self._replica.facts())
-
-    def _notice_mirror(self, mark: int) -> None:
-        """There is another mirror than before: it may miss anything, and numbers otherwise."""
-        self._mirror_mark = mark
-        self._whole = False
-        with self._speaking:
-            self.known.forget()
-
-    def _mending(self, work: Callable[[], T]) -> T:
-        """Do something that says nothing; where the mirror is damaged, begin it anew before."""
-        mark = self.log.mark()
-        try:
-            return work()
-        except MirrorDamaged as error:
-            self._mend(mark, error)
-            return work()
-
-    def _mend(self, mark: int, error: MirrorDamaged) -> None:
-        """Have the topics copied again, unless somebody did since the mirror bore this mark."""
-        self._reading.end()  # while the brokers are away, a damaged copy is better than none
-        with self.log.lock, self._state.lock:
-            if self.log.mark() != mark:
-                return
-            self.files.forget()
-            aside = move_aside(self.log.path)
-        _log.warning("%s. It now is %s, and the topics are copied again", error, aside)
-
-    def _fold_rest(self, progress: Progress | None = None) -> None:
-        telling = self._telling
-        if progress is not None or telling is None:
-            super()._fold_rest(progress)
-            return
-        begun: list[int] = []
-
-        def tell(done: int, of: int) -> None:
-            begun.append(done)
-            if of - begun[0] >= WORTH_TELLING:
-                telling("folding events", done - begun[0], of - begun[0])
-
-        try:
-            super()._fold_rest(tell)
-        finally:
-            telling.stop()
-
-    def _begin_or_repair(self) -> None:
-        self._begin_mirror()
-        with self._state.lock:
-            self._state.repairing(self._state.caught_up)
-
-    def _resting(self) -> bool:
-        return time.monotonic() < self._rest_until
-
-    def _rest(self, why: object) -> None:
-        """The brokers are away: leave them alone for a while, and say so the first time."""
-        self._follower.check_again()
-        if not self._rest_s:
-            _log.warning("%s; answering from the replica in %s until then", why, self.folder)
-        self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _MOST_REST_S)
-        self._rest_until = time.monotonic() + self._rest_s
 
     def _decided(self, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
         """What is to be said, as the rules would take it if it were next in the log."""
