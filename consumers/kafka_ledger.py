@@ -226,12 +226,22 @@ class KafkaLedger(Speaking):
         """
         if self._waits():
             self.forwarder.close(self.settings.drain_s)
+        self._leave_copied()
         self._lift()
         super().close()
         self.spool.close()
         self._follower.close()
         self._reading.close()
         self.kafka.close()
+
+    def _leave_copied(self) -> None:
+        """Let the next process of this host know what this one has sent, if the brokers go away."""
+        if not self._whole or not len(self._unseen) or self._resting() or self._waits():
+            return
+        try:
+            self._follower.follow(self.settings.read_wait_s)
+        except LogUnavailable as error:
+            _log.debug("what was sent is not copied back yet: %s", error)
 
     def after_fork_in_child(self) -> None:
         """Leave inherited connections alone, and speak with a voice of our own."""
@@ -373,6 +383,7 @@ class KafkaLedger(Speaking):
     def _rest(self, why: object) -> None:
         """The brokers are away: leave them alone for a while, and say so the first time."""
         self._follower.check_again()
+        self.kafka.look_again()
         if not self._rest_s:
             _log.warning("%s; answering from the replica in %s until then", why, self.folder)
         self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _MOST_REST_S)

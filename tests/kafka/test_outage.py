@@ -192,7 +192,8 @@ def test_a_killed_process_leaves_its_spool_to_the_next(up: Cluster, tmp_path: Pa
     home = tmp_path / "home"
     with closing(opened(up, home)) as ledger:
         ledger.write(lambda _: [run("known")])
-        ledger.catch_up()
+        assert tags(ledger, "known") == {}
+        assert ledger.forwarder.drain(30.0) == 0
         place = ledger.kafka.place
     up.kill(0)
     child = os.fork()
