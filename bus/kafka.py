@@ -61,6 +61,7 @@ class KafkaLog:
         self._settings = settings or KafkaSettings.read()
         self._ledger_id = ledger_id
         self._topics: Topics | None = None
+        self._known: Topics | None = None
         self._client = open_client(place, self._settings)
         self._sending = threading.Lock()
         self._reading = threading.Lock()
@@ -85,13 +86,35 @@ class KafkaLog:
         Raises:
             LogMissing, LogUnavailable, LogForeign: they are not there, or not fit for use.
         """
-        if self._topics is None:
-            self._topics = look_at_topics(self.place, self._settings)
-        return self._topics
+        topics = self._topics
+        if topics is None:
+            topics = look_at_topics(self.place, self._settings)
+            self._check_same(topics)
+            self._topics = self._known = topics
+        return topics
 
     def look_again(self) -> None:
-        """Ask the cluster anew for its topics when they are next needed."""
+        """Before anything else is sent, make sure that the topics are the ones that they were.
+
+        To be called after the brokers were away: others may have come in their place.
+        """
         self._topics = None
+
+    def _check_same(self, found: Topics) -> None:
+        known = self._known
+        if known is None or (found.cluster_id, found.ids) == (known.cluster_id, known.ids):
+            return
+        what = (
+            f"there now is cluster {found.cluster_id}, and it was {known.cluster_id}"
+            if found.cluster_id != known.cluster_id
+            else "the topics were deleted and made anew"
+        )
+        msg = (
+            f"at {','.join(self.place.servers)} {what}: nothing is sent to {self.place} any more by "
+            "this process, which belongs to the ledger that was there. Start again to use the one "
+            "that is there now"
+        )
+        raise LogForeign(msg)
 
     @property
     def ledger_id(self) -> str:
@@ -145,6 +168,9 @@ class KafkaLog:
                 said = delivery.wait(self._settings.timeout_s + _GRACE_S)
             except TooLarge as error:
                 raise self._refused(messages, error) from error
+            except LogUnavailable:
+                self.look_again()
+                raise
             return [
                 Stored(outgoing.partition, offset, append_ms, outgoing.record)
                 for outgoing, (offset, append_ms) in zip(records, said, strict=True)

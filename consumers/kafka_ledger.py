@@ -108,10 +108,20 @@ class KafkaLedger(Replicated, Speaking):
         """
         if self._waits():
             self.forwarder.close(self.settings.drain_s)
+        self._leave_copied()
         self._lift()
         super().close()
         self.spool.close()
         self.kafka.close()
+
+    def _leave_copied(self) -> None:
+        """Let the next process of this host know what this one has sent, if the brokers go away."""
+        if not self._whole or not len(self._unseen) or self._resting() or self._waits():
+            return
+        try:
+            self._follower.follow(self.settings.read_wait_s)
+        except LogUnavailable as error:
+            _log.debug("what was sent is not copied back yet: %s", error)
 
     def after_fork_in_child(self) -> None:
         """Leave inherited connections alone, and speak with a voice of our own."""
@@ -183,6 +193,10 @@ class KafkaLedger(Replicated, Speaking):
             overlay, self._overlay = self._overlay, None
         if overlay is not None:
             overlay.close()
+
+    def _rest(self, why: object) -> None:
+        self.kafka.look_again()
+        super()._rest(why)
 
     def _decided(self, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
         """What is to be said, as the rules would take it if it were next in the log."""
