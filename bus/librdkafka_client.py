@@ -17,7 +17,7 @@ from .librdkafka_failures import PASSING, Trouble, codes
 from .librdkafka_sending import Sending
 from .librdkafka_settings import connection, making
 from .librdkafka_streams import Streams
-from .log import Stored
+from .log import TOPICS, Stored
 from .position import Partition
 
 __all__ = ["LibrdkafkaClient"]
@@ -50,6 +50,7 @@ class LibrdkafkaClient:
         self._sending: Sending | None = None
         self._fetcher: Consumer | None = None
         self._asker: Consumer | None = None
+        self._knows_leaders = False
         self._streams = Streams()
         self._partitions: dict[tuple[str | None, int | None], Partition] = {}
 
@@ -76,6 +77,8 @@ class LibrdkafkaClient:
         if self._fetcher is None:
             self._fetcher = self._consumer()
         try:
+            if not self._knows_leaders:
+                self._look_up(self._fetcher)
             self._stand(self._fetcher, start, end)
             while True:
                 found += self._streams.take(end, most - len(found), read)
@@ -131,6 +134,16 @@ class LibrdkafkaClient:
         """In a forked child: let nothing happen at its end."""
         if self._sending is not None:
             self._sending.leave()
+
+    def _look_up(self, fetcher: Consumer) -> None:
+        """Have a fetcher learn who leads, before anything that would hold up the answer.
+
+        By itself it may look a topic up a whole second after its first partition is assigned:
+        where it was just then looking another one up.
+        """
+        for topic in TOPICS:
+            fetcher.list_topics(self._place.topic(topic), timeout=self._settings.timeout_s)
+        self._knows_leaders = True
 
     def _stand(
         self, fetcher: Consumer, start: Mapping[Partition, int], end: Mapping[Partition, int]
