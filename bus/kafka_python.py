@@ -19,6 +19,7 @@ from .kafka_tokens import Tokens
 __all__ = ["arguments", "connected"]
 
 _CLIENT_ID = "mlflow-ledger"
+_RECONNECT_MS = 1000  # brokers that come back are soon seen
 _SECRET = (SaslAuthenticateRequest, SaslBytesRequest)
 
 
@@ -35,6 +36,7 @@ def arguments(servers: Sequence[str], security: KafkaSecurity, timeout_s: float)
         "client_id": _CLIENT_ID,
         "request_timeout_ms": timeout_ms,
         "bootstrap_timeout_ms": timeout_ms,
+        "reconnect_backoff_max_ms": _RECONNECT_MS,
         "security_protocol": security.security_protocol,
         "sasl_mechanism": security.sasl_mechanism,
     }

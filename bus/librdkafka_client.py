@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +18,7 @@ from .librdkafka_failures import PASSING, Trouble, codes
 from .librdkafka_sending import Sending
 from .librdkafka_settings import connection, making
 from .librdkafka_streams import Streams
-from .log import Stored
+from .log import TOPICS, Stored
 from .position import Partition
 
 __all__ = ["LibrdkafkaClient"]
@@ -50,6 +51,8 @@ class LibrdkafkaClient:
         self._sending: Sending | None = None
         self._fetcher: Consumer | None = None
         self._asker: Consumer | None = None
+        self._stale = threading.Event()
+        """Whether another fetcher is to be made, which reads certificates anew."""
         self._streams = Streams()
         self._partitions: dict[tuple[str | None, int | None], Partition] = {}
 
@@ -73,10 +76,9 @@ class LibrdkafkaClient:
         """At most so many messages from the offsets ``start`` on and before ``end``."""
         deadline = time.monotonic() + wait_s
         found: list[Stored] = []
-        if self._fetcher is None:
-            self._fetcher = self._consumer()
+        fetcher = self._fetching()
         try:
-            self._stand(self._fetcher, start, end)
+            self._stand(fetcher, start, end)
             while True:
                 found += self._streams.take(end, most - len(found), read)
                 reached = self._streams.reached(start, end)
@@ -88,17 +90,17 @@ class LibrdkafkaClient:
                     break
                 # `consume` waits until it has all that it is asked for: so it is asked for one,
                 # and for more only as far as it is there.
-                received = [] if moved else self._fetcher.consume(1, left_s)
-                received += self._fetcher.consume(min(_PORTION, most - len(found)), 0)
+                received = [] if moved else fetcher.consume(1, left_s)
+                received += fetcher.consume(min(_PORTION, most - len(found)), 0)
                 if moved and not received:
                     break
                 for message in received:
                     self._sort(message)
             if self._streams.size_bytes() > MOST_BUFFERED_BYTES:
-                self._unassign(self._fetcher, self._streams.drop_held())
+                self._unassign(fetcher, self._streams.drop_held())
         except (KafkaException, LedgerError) as error:
             self._streams.clear()
-            self._fetcher.unassign()
+            fetcher.unassign()
             if isinstance(error, KafkaException):
                 raise self._failed(error.args[0]) from error
             raise
@@ -131,6 +133,28 @@ class LibrdkafkaClient:
         """In a forked child: let nothing happen at its end."""
         if self._sending is not None:
             self._sending.leave()
+
+    def _fetching(self) -> Consumer:
+        """The fetcher, which knows who leads before anything is under way that holds it up.
+
+        By itself it may look a topic up a whole second after its first partition is assigned:
+        where it was just then looking another one up.
+        """
+        if self._stale.is_set() and self._fetcher is not None:
+            fetcher, self._fetcher = self._fetcher, None
+            self._streams.clear()
+            fetcher.close()
+        self._stale.clear()
+        if self._fetcher is None:
+            fetcher = self._consumer()
+            try:
+                for topic in TOPICS:
+                    fetcher.list_topics(self._place.topic(topic), timeout=self._settings.timeout_s)
+            except KafkaException as error:
+                fetcher.close()
+                raise self._failed(error.args[0]) from error
+            self._fetcher = fetcher
+        return self._fetcher
 
     def _stand(
         self, fetcher: Consumer, start: Mapping[Partition, int], end: Mapping[Partition, int]
@@ -190,6 +214,9 @@ class LibrdkafkaClient:
             finally:
                 self._hear(self._asker)
             if refused.code() not in PASSING or time.monotonic() > deadline:
+                self._stale.set()
+                self._asker.close()
+                self._asker = None
                 raise self._failed(refused)
             time.sleep(_PAUSE_S)  # it refuses at once where nobody leads at the moment
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
@@ -41,6 +42,8 @@ from .telling import Telling
 from .unseen import Unseen
 
 __all__ = ["KafkaLedger"]
+
+_log = logging.getLogger(__name__)
 
 _MOST_FOLLOWED = 5000
 _ENDS = ("FINISHED", "FAILED", "KILLED")

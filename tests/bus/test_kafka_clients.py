@@ -228,6 +228,23 @@ def test_a_forked_child_has_connections_of_its_own(log: KafkaLog) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_waits_for_no_broker(client: Client) -> None:
+    log = made(servers(), client)
+    log.append(many(1))
+    with log._sending, log._reading, log._asking:  # as threads that are asking brokers now
+        pid = os.fork()
+        if not pid:
+            status = 1
+            try:
+                log.append(many(1, first=2))
+                status = int([s.record.envelope.id for s in log.read(log.start())] != [1, 2])
+            finally:
+                os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+    log.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_ends_as_any_process_does(log: KafkaLog) -> None:
     log.append(many(1))
     list(log.read(log.start()))

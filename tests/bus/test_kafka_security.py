@@ -301,3 +301,34 @@ def test_nothing_secret_is_logged(
     assert "auth=Bearer" not in text
     basic = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
     assert basic not in text
+
+
+def test_a_certificate_may_be_renewed_under_a_running_log(
+    broker: Secure, real: dict[str, str], tmp_path: Path, client: str
+) -> None:
+    shown = tmp_path / "client.pem"
+    shown.write_bytes(Path(broker.certfile).read_bytes())
+    real = {**real, "SSL_CERTFILE": str(shown)}
+    settings = settings_of(EXAMPLES["Client certificates"], real, timeout_s=2)
+    log = KafkaLog(place(broker, "MTLS"), settings, LEDGER_ID)
+    log.create()
+    shown.write_bytes(Path(broker.stranger_certfile).read_bytes())
+    with pytest.raises(LogUnavailable, match="MLFLOW_LEDGER_KAFKA_SSL_CERTFILE"):
+        log.append(many(1))
+    with pytest.raises(LogUnavailable, match="MLFLOW_LEDGER_KAFKA_SSL_CERTFILE"):
+        log.end()
+    shown.write_bytes(Path(broker.certfile).read_bytes())
+    assert log.append(many(1)) == list(log.read(log.start())), client
+    log.close()
+
+
+def test_the_clients_own_complaints_are_for_whoever_asks_for_them() -> None:
+    logger = logging.getLogger("kafka")
+    before = logger.level
+    try:
+        for given, effective in ((logging.NOTSET, logging.CRITICAL), (logging.INFO, logging.INFO)):
+            logger.setLevel(given)
+            KafkaSettings().connection(kafka_place("ledger+kafka://127.0.0.1:1/team"))
+            assert logger.getEffectiveLevel() == effective
+    finally:
+        logger.setLevel(before)

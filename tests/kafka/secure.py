@@ -47,8 +47,10 @@ class Secure:
         authority = Authority(folder, "authority")
         self.identity = Identity()
         self.cafile = str(authority.file)
-        self.stranger = str(Authority(folder, "stranger").file)
+        stranger = Authority(folder, "stranger")
+        self.stranger = str(stranger.file)
         self.certfile = str(authority.sign("client", password=KEY_PASSWORD))
+        self.stranger_certfile = str(stranger.sign("nobody", password=KEY_PASSWORD))
         self._listeners = {name: (free_port(), how) for name, how in _LISTENERS.items()}
         server = authority.sign("server", address="127.0.0.1")
         keys = self.identity.keys(folder / "keys.json")
