@@ -110,9 +110,9 @@ class KafkaLog:
             else "the topics were deleted and made anew"
         )
         msg = (
-            f"at {','.join(self.place.servers)} {what}: nothing is sent to {self.place} any more by "
-            "this process, which belongs to the ledger that was there. Start again to use the one "
-            "that is there now"
+            f"at {','.join(self.place.servers)} {what}: nothing is sent to {self.place} any "
+            "more by this process, which belongs to the ledger that was there. Start again to use "
+            "the one that is there now"
         )
         raise LogForeign(msg)
 
