@@ -56,6 +56,7 @@ bench: $(READY)
 soak: $(READY)
 	$(BIN)/python -m tests.soak kills
 	$(BIN)/python -m tests.soak day
+	MLFLOW_LEDGER_TEST_AWAY_S=30 $(BIN)/pytest -n 0 tests/kafka/test_brokers.py
 
 clean:
 	rm -rf build dist demo-store .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

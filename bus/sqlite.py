@@ -65,6 +65,7 @@ class SqliteLog:
         self._onlooker: Onlooker | None = None
         self._read_only: bool | None = None
         self._reading = threading.Lock()
+        self._reading_held = _Held(self._reading)
         self._inode = 0
         self._ledger_id: str | None = None
         self._dictionary = Dictionary()
@@ -369,11 +370,9 @@ class SqliteLog:
     def before_fork(self) -> None:
         """Stand still: no thread is inside the lock while the process forks."""
         self.lock.before_fork()
-        self._reading.acquire()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        self._reading.release()
         self.lock.after_fork_in_parent()
 
     def after_fork_in_child(self) -> None:
@@ -383,7 +382,6 @@ class SqliteLog:
             self._onlooker.abandon()
         self._connection = self._reader = self._onlooker = None
         self._dictionary.forget()
-        self._reading.release()
         self.lock.after_fork_in_child()
 
     def check_there(self) -> None:
@@ -443,6 +441,25 @@ class SqliteLog:
             connection.execute(INSERT, self._dictionary.row(connection, seq, append_ms, record))
             stored.append(Stored(EMBEDDED, seq, append_ms, record))
         return stored
+
+
+class _Held:
+    """A lock that is held around forks after all others, as threads that hold others take it."""
+
+    fork_order = 4
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        forkable(self)
+
+    def before_fork(self) -> None:
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        self._lock.release()
 
 
 _OPTIONS: dict[str, Any] = {"isolation_level": None, "check_same_thread": False, "timeout": 30}

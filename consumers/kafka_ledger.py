@@ -119,9 +119,10 @@ class KafkaLedger(Replicated, Speaking):
 
     def _leave_copied(self) -> None:
         """Let the next process of this host know what this one has sent, if the brokers go away."""
-        if not self._whole or not len(self._unseen) or self._resting() or self._waits():
+        if not len(self._unseen) or self._waits():
             return
         try:
+            self._begin_mirror()
             self._follower.follow(self.settings.read_wait_s)
         except LogUnavailable as error:
             _log.debug("what was sent is not copied back yet: %s", error)

@@ -59,7 +59,7 @@ class Writers:
             for d in ("ack", "spool")
         ]
 
-    def go_on(self, count: int = 15) -> None:
+    def go_on(self, count: int = 10) -> None:
         """Wait until each has had so many more calls acknowledged, one with a verdict among it."""
         before = self._returned()
 
@@ -69,7 +69,7 @@ class Writers:
                 any(m.endswith("0") for m in now[w] - before[w]) for w in self.writers
             )
 
-        self._wait(further)
+        self._wait(further, before)
 
     def end(self) -> None:
         (self.folder / "stop").touch()
@@ -77,19 +77,21 @@ class Writers:
             process.join(WITHIN_S)
             assert process.exitcode == 0
 
-    def _wait(self, until: Callable[[], bool]) -> None:
+    def _wait(self, until: Callable[[], bool], before: dict[str, set[str]]) -> None:
         deadline = time.monotonic() + WITHIN_S
         while not until():
             assert all(process.is_alive() for process in self.processes), "a writer has failed"
-            assert time.monotonic() < deadline, self._counts()
+            assert time.monotonic() < deadline, self._since(before)
             time.sleep(0.1)  # between two looks
 
     def _returned(self) -> dict[str, set[str]]:
         returned = Notes.of(self.folder).returned
         return {w: {m for m in returned if m.startswith(f"{w}-")} for w in self.writers}
 
-    def _counts(self) -> dict[str, int]:
-        return {writer: len(found) for writer, found in self._returned().items()}
+    def _since(self, before: dict[str, set[str]]) -> dict[str, list[str]]:
+        return {
+            writer: sorted(found - before[writer]) for writer, found in self._returned().items()
+        }
 
 
 def check(hosts: list[KafkaLedger], notes: Notes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sqlite3
@@ -70,7 +71,8 @@ def opened(
 ) -> KafkaLedger:
     """The ledger as a host sees it, with little patience for brokers that are away."""
     kafka = KafkaSettings(partitions=PARTITIONS, timeout_s=timeout_s)
-    settings = Settings.read(delivery=delivery, home=str(home), read_wait_s="1", drain_s="0.5")
+    haste = "1" if timeout_s == _TIMEOUT_S else str(timeout_s)
+    settings = Settings.read(delivery=delivery, home=str(home), read_wait_s=haste, drain_s="0.5")
     place = kafka_place(f"ledger+kafka://{servers}/{name}")
     return KafkaLedger(find_replica(place, home, kafka), settings, kafka)
 
@@ -172,7 +174,7 @@ class _Beginning:
 
 def fork_while_copying(servers: str, name: str, home: Path) -> None:
     """Fork while a thread holds what it has read from the brokers, and is about to copy it."""
-    signal.alarm(_FORK_S)
+    faulthandler.dump_traceback_later(_FORK_S, exit=True)
     ledger = opened(servers, name, home, "ack", timeout_s=30.0)
     beginning, read = _Beginning(), threading.Event()
     batches = ledger._reading.batches
