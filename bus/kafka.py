@@ -187,10 +187,16 @@ class KafkaLog:
 
     def at(self, partition: Partition, offset: int) -> Stored | None:
         """The record at one offset of a partition, or None."""
-        for batch, _ in self._batches({partition: offset}, {partition: offset + 1}, 1):
-            for stored in batch:
-                return stored
-        return None
+        return self.at_each({partition: offset}).get(partition)
+
+    def at_each(self, offsets: Mapping[Partition, int]) -> dict[Partition, Stored]:
+        """The record at one offset of each of some partitions, where there is one."""
+        behind = {partition: offset + 1 for partition, offset in offsets.items()}
+        return {
+            stored.partition: stored
+            for batch, _ in self._batches(offsets, behind, None)
+            for stored in batch
+        }
 
     def batches(
         self, position: Position, end: Position | None = None

@@ -166,14 +166,22 @@ class Follower:
     def _check_tails(self) -> None:
         """What was copied last from each partition must still stand there, and nothing less."""
         end = self._kafka.end()
-        for partition, entry in self._mirror.mirrored().items():
-            if entry.last_offset is None:
+        copied = {
+            partition: entry
+            for partition, entry in self._mirror.mirrored().items()
+            if entry.last_offset is not None
+        }
+        there = self._kafka.at_each(
+            {
+                partition: entry.last_offset
+                for partition, entry in copied.items()
+                if entry.last_offset is not None and entry.next_offset <= end.offset(partition)
+            }
+        )
+        for (topic, number), entry in copied.items():
+            found = there.get((topic, number))
+            if found is not None and found.record.digest() == entry.digest:
                 continue
-            if entry.next_offset <= end.offset(partition):
-                found = self._kafka.at(partition, entry.last_offset)
-                if found is not None and found.record.digest() == entry.digest:
-                    continue
-            topic, number = partition
             msg = (
                 f"{self._replica.place}: {topic}-{number} no longer holds at {entry.last_offset} "
                 f"what this host has copied from there into {self._mirror.path}: events were lost, "

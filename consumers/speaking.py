@@ -26,7 +26,7 @@ __all__ = ["Said", "Speaking", "Verdict", "said_of", "verdict_of"]
 
 T = TypeVar("T")
 
-_MOST_RACES = 4
+_MOST_RACES = 30  # of a crowd that wants one name, one wins each round
 _MOST_OWN_RUNS = 10_000
 
 Said = tuple[str, int]
