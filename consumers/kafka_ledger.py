@@ -24,6 +24,7 @@ from mlflow_ledger.bus import (
 )
 from mlflow_ledger.schemas import (
     Event,
+    LogError,
     LogMissing,
     LogUnavailable,
     Reason,
@@ -124,7 +125,7 @@ class KafkaLedger(Replicated, Speaking):
         try:
             self._begin_mirror()
             self._follower.follow(self.settings.read_wait_s)
-        except LogUnavailable as error:
+        except LogError as error:  # it stands in the log all the same
             _log.debug("what was sent is not copied back yet: %s", error)
 
     def after_fork_in_child(self) -> None:
