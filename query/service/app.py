@@ -45,6 +45,12 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (Refused, 409), (LogForeign, 409), (SettingsError, 422), (DecodeError, 422),
     (ChangedMeanwhile, 410), (LogUnavailable, 503), (LedgerError, 500),
 )  # fmt: skip
+_BYTES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The bytes.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 _FAILURES: dict[int | str, dict[str, Any]] = {
     "default": {"model": d.Failure, "description": "What went wrong, in words."}
 }
@@ -160,7 +166,7 @@ def _add_verdicts(routes: APIRouter, reader: Reader) -> None:
 
 
 def _add_blobs(routes: APIRouter, reader: Reader) -> None:
-    @routes.get("/blobs/{digest}", response_class=StreamingResponse)
+    @routes.get("/blobs/{digest}", response_class=StreamingResponse, responses=_BYTES)
     def blob(digest: str) -> Response:
         """The bytes of an artifact, by digest, from the log or the blob store."""
         return StreamingResponse(reader.blob(digest), media_type="application/octet-stream")
