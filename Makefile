@@ -13,7 +13,7 @@ VERSION := models:/wine-classifier/2
 # The demo's registry is its store, whatever the caller's environment says.
 unexport MLFLOW_REGISTRY_URI
 
-.PHONY: demo kafka-demo test oracle-kafka lint types lock bench soak clean
+.PHONY: demo kafka-demo test test-kafka oracle-kafka lint types lock bench soak clean
 
 demo: $(READY)
 	rm -rf demo-store
@@ -28,6 +28,10 @@ kafka-demo: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest
+
+# What takes longer: brokers that are killed, hosts, services and browsers on Kafka.
+test-kafka: $(READY)
+	$(BIN)/pytest -m brokers
 
 # The whole oracle on a ledger in Kafka, topics of its own for each case: a quarter of an hour.
 oracle-kafka: $(READY)

@@ -80,6 +80,7 @@ def test_a_small_run_has_every_row(tmp_path: Path) -> None:
     assert tempfile.gettempdir() not in text
 
 
+@pytest.mark.brokers
 def test_a_small_run_in_kafka_has_every_row(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     named = {"MLFLOW_LEDGER_TEST_KAFKA": servers()}

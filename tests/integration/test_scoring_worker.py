@@ -22,6 +22,8 @@ from tests.asyncapi.team import Mirror, Program, Team, team
 from .conftest import Once
 from .programs import PYTHON, SCRIPTS, run, wait_until
 
+pytestmark = pytest.mark.brokers
+
 MODEL, ALIAS, WITHIN_S = "wine", "champion", 120
 
 

@@ -18,7 +18,9 @@ from .retries import CREATES, REPEATED, TIMES, Conversation
 PROCESSES, THREADS, ROUNDS, WORKERS = 2, 4, 5, 4
 
 
-@pytest.fixture(scope="module", params=["embedded", "kafka"])
+@pytest.fixture(
+    scope="module", params=["embedded", pytest.param("kafka", marks=pytest.mark.brokers)]
+)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:

@@ -20,6 +20,8 @@ from .hosts import digests
 from .servers import need_brokers
 from .writers import Notes, marks, opened, start, writing
 
+pytestmark = pytest.mark.brokers
+
 AWAY_S = float(os.environ.get("MLFLOW_LEDGER_TEST_AWAY_S", "8"))
 """How long all brokers are gone; ``make soak`` has them gone for half a minute."""
 

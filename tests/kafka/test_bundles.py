@@ -15,6 +15,8 @@ from tests.bus.programs import start
 
 from .homes import come_up, digests, history, host, new_uri, say
 
+pytestmark = pytest.mark.brokers
+
 
 def published(ledger: KafkaLedger) -> Bundle | None:
     """What a host publishes now."""

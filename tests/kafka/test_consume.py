@@ -23,6 +23,8 @@ from mlflow_ledger.schemas import RunCreated
 from .broker import Cluster, missing
 from .homes import KAFKA, come_up, consume, digests, history, host, new_uri, say
 
+pytestmark = pytest.mark.brokers
+
 _PATIENCE_S = 90.0
 
 

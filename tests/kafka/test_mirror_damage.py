@@ -18,6 +18,8 @@ from mlflow_ledger.schemas import RunCreated
 from .hosts import digests, host, on_hosts
 from .servers import servers
 
+pytestmark = pytest.mark.brokers
+
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[KafkaLedger]:

@@ -28,6 +28,8 @@ from .broker import Cluster
 from .hosts import digests, new_place
 from .servers import need_brokers
 
+pytestmark = pytest.mark.brokers
+
 T = TypeVar("T")
 HASTE_S = 2.0
 """How long a read waits; what must not wait for the brokers takes less."""

@@ -19,6 +19,8 @@ from .broker import Cluster
 from .hosts import digests, host, new_place, on_hosts
 from .servers import drop, need_brokers, servers
 
+pytestmark = pytest.mark.brokers
+
 KAFKA = KafkaSettings(partitions=2, timeout_s=8.0)
 
 

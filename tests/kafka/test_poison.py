@@ -18,6 +18,8 @@ from mlflow_ledger.schemas import ExperimentCreated, RunCreated
 from .hosts import digests, host, on_hosts
 from .servers import servers
 
+pytestmark = pytest.mark.brokers
+
 _LARGE_BYTES = 2_000_000
 Message = tuple[list[tuple[str, bytes]], bytes | None]
 

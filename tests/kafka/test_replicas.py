@@ -19,6 +19,8 @@ from .hosts import PARTITIONS, digests, host, on_hosts
 from .servers import servers
 from .writers import Notes, copying, fork_while_copying, marks, opened, start, writing
 
+pytestmark = pytest.mark.brokers
+
 WITHIN_S = 120
 STEPS = (
     "mirror.written", "mirror.taken", "catchup.begun", "fold.begun", "fold.written",

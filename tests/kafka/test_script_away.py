@@ -26,6 +26,8 @@ from .broker import Cluster
 from .hosts import digests
 from .servers import need_brokers
 
+pytestmark = pytest.mark.brokers
+
 SCRIPTS = Path(__file__).parent / "scripts"
 HASTE = {
     "MLFLOW_LEDGER_DRAIN_S": "0.5",

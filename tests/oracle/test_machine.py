@@ -374,6 +374,7 @@ class Machine(OddCalls):
         self.pair.pages("search_model_versions", size, filter_string=text, order_by=order)
 
 
+@pytest.mark.brokers
 def test_random_histories_on_kafka(tmp_path: Path, template: Template) -> None:
     """A few, since each has topics of its own; `make oracle-kafka` plays all of it there."""
     folders = itertools.count()
