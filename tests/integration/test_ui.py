@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import uuid
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Locator, expect
 
 from tests.kafka.servers import servers
@@ -145,9 +147,17 @@ def compare_runs(visit: Visit, experiment_id: str) -> None:
     visit.open(f"/experiments/{experiment_id}/runs?searchFilter=")
     expect(page.get_by_text("8 matching runs")).to_be_visible()
     boxes = page.get_by_role("checkbox", name="Press Space to toggle row selection")
-    for box in boxes.all()[:3]:
-        box.check(force=True)  # the table draws its own over the browser's
-    page.get_by_role("button", name="Compare", exact=True).click()
+    compare = page.get_by_role("button", name="Compare", exact=True)
+
+    def ticked() -> bool:
+        """The table may draw itself anew while it is ticked, and forget what was."""
+        with contextlib.suppress(PlaywrightError):
+            for box in boxes.all()[:3]:
+                box.check(force=True, timeout=5000)  # the table draws its own over the browser's
+        return bool(compare.is_visible())
+
+    wait_until(ticked, 60, "three runs are ticked")
+    compare.click()
     expect(page.get_by_text("Comparing 3 Runs from 1 Experiment")).to_be_visible()
     expect(page.locator(".js-plotly-plot .parcoords").first).to_be_visible()
     for name in ("Scatter Plot", "Contour Plot"):
