@@ -157,6 +157,8 @@ class _Layout:
         number, moment, subject, split = self._own(texts)
         if not (number.isdigit() and number[0] != _ZERO and split.isdigit()):
             raise ValueError
+        if len(number) >= _MOST_DIGITS:  # it may be more than SQLite can keep
+            raise ValueError
         time_ms = _second_ms(moment[:_SECOND_BYTES]) + _millis(moment[_SECOND_BYTES:])
         rare = [None if place is None else texts[place].decode("utf-8") for place in self._rare]
         return Envelope(
@@ -173,7 +175,8 @@ class _Layout:
             for name in ("source", "type", "actor", "actorkind", "host", "client", "rules")
         )
         workspace = texts.get("ce_workspace", "default")
-        voice = source, type_, actor, kind, host, client, int(rules), workspace
+        count = _count("rules", rules)
+        voice = source, type_, actor, kind, host, client, count, workspace
         if sum(map(len, common)) <= _MOST_CACHED_BYTES:
             if len(self._voices) >= _MOST_CACHED:
                 self._voices.clear()
@@ -220,7 +223,7 @@ def _envelope(texts: dict[str, str]) -> Envelope:
     if missing:
         raise KeyError(_PREFIX + min(missing))
     known = {name: texts[name] for name in Envelope._fields if name in texts}
-    number, rules = _count(texts, "id"), _count(texts, "rules")
+    number, rules = _count("id", texts["id"]), _count("rules", texts["rules"])
     return Envelope(
         **{  # type: ignore[arg-type]  # the numbers among them are put in as such
             **known,
@@ -231,9 +234,8 @@ def _envelope(texts: dict[str, str]) -> Envelope:
     )
 
 
-def _count(texts: dict[str, str], name: str) -> int:
+def _count(name: str, text: str) -> int:
     """A header's number, which SQLite must be able to keep."""
-    text = texts[name]
     if len(text) > _MOST_DIGITS or not 1 <= int(text) <= _MOST or str(int(text)) != text:
         msg = f"{name} {text[:40]!r} is no count"
         raise ValueError(msg)
