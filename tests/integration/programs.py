@@ -120,6 +120,12 @@ class Server:
         """What it printed so far."""
         return self._output.read_text("utf-8", "replace")
 
+    def tracebacks(self) -> list[str]:
+        """What it printed of exceptions, each with the lines before and after it."""
+        lines = self.output().splitlines()
+        starts = [place for place, line in enumerate(lines) if "Traceback" in line]
+        return ["\n".join(lines[max(place - 5, 0) : place + 60]) for place in starts]
+
     def wait(self, path: str) -> None:
         """Wait until it answers."""
 

@@ -36,7 +36,7 @@ def server(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with serving(folder, command, "/health") as server:
         yield server
         server.stop()
-        assert "Traceback" not in server.output()
+        assert server.tracebacks() == []
         assert {path.name for path in folder.iterdir()} == {
             "store",
             ".scratch",
@@ -190,5 +190,5 @@ def test_the_ui_starts_on_a_ledger_that_is_not_there_yet(tmp_path: Path) -> None
         assert [found["name"] for found in found["experiments"]] == ["Default"]
         run_id = MlflowClient(server.url).create_run("0").info.run_id
         server.stop(signal.SIGINT)
-        assert "Traceback" not in server.output()
+        assert server.tracebacks() == []
     assert MlflowClient(f"ledger://{tmp_path / 'store'}").get_run(run_id).info.status == "RUNNING"

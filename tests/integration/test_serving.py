@@ -37,7 +37,7 @@ def test_models_serve(trained: Trained, rows: Any, expected: list[int], tmp_path
         assert status == 400
         assert refused["error_code"]
         server.stop()
-        assert "Traceback" not in server.output()
+        assert server.tracebacks() == []
 
 
 def test_models_predict(trained: Trained, rows: Any, expected: list[int], tmp_path: Path) -> None:

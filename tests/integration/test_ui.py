@@ -77,7 +77,7 @@ def test_a_tour_of_the_ui(store: str, tmp_path: Path) -> None:
         look_at_models(visit)
         glance_at_the_rest(visit, made["experiment_id"])
         server.stop()
-        assert "Traceback" not in server.output()
+        assert server.tracebacks() == []
     remarks = {remark for remark in visit.remarks if not LAYOUT.search(remark)}
     assert remarks == UPSTREAM
 
