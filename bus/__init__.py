@@ -8,6 +8,7 @@ from .collector import without_gc
 from .failpoint import FAILPOINTS, reach
 from .fork import Forkable, abandon, forkable
 from .forwarder import Forwarder, ForwarderStatus
+from .inode import inode_of
 from .kafka_records import UNREADABLE, message_of, record_of_message, unreadable_record
 from .kafka_settings import KAFKA_SCHEME, KafkaPlace, KafkaSettings, kafka_place
 from .lock import FileLock
@@ -90,6 +91,7 @@ __all__ = [
     "check_local",
     "folder_of",
     "forkable",
+    "inode_of",
     "is_network",
     "kafka_place",
     "may_write",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from mlflow_ledger.schemas import SettingsError
 
 from .kafka_security import KafkaSecurity
+from .settings import read_settings
 
 __all__ = ["KAFKA_SCHEME", "KafkaPlace", "KafkaSettings", "kafka_place"]
 
@@ -93,14 +93,7 @@ class KafkaSettings(KafkaSecurity):
         Raises:
             SettingsError: one of them makes no sense.
         """
-        try:
-            return cls()
-        except ValidationError as error:
-            problems = "; ".join(map(_problem, error.errors(include_input=False)))
-            raise SettingsError(problems) from error
-        except OSError as error:
-            msg = f"cannot read .env in the current folder: {error.strerror}"
-            raise SettingsError(msg) from error
+        return read_settings(cls)
 
     def connection(self, place: KafkaPlace) -> dict[str, Any]:
         """What every client of kafka-python is told.
@@ -111,10 +104,3 @@ class KafkaSettings(KafkaSecurity):
         from .kafka_python import arguments
 
         return arguments(place.servers, self, self.timeout_s)
-
-
-def _problem(error: Mapping[str, Any]) -> str:
-    """What is wrong with a setting, by the name of its variable; never its value."""
-    if not error["loc"]:
-        return str(error["msg"]).removeprefix("Value error, ")
-    return f"MLFLOW_LEDGER_KAFKA_{'_'.join(map(str, error['loc'])).upper()}: {error['msg']}"

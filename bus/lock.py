@@ -12,6 +12,7 @@ from typing import Self
 
 from mlflow_ledger.schemas import LogUnavailable
 
+from .inode import inode_of
 from .sharing import share
 
 __all__ = ["FileLock"]
@@ -118,10 +119,7 @@ class FileLock:
             self._close()
 
     def _stands(self) -> bool:
-        try:
-            return os.stat(self._path_text).st_ino == self._inode  # noqa: PTH116  # at every write: pathlib takes thrice as long
-        except FileNotFoundError:
-            return False
+        return inode_of(self._path_text) == self._inode
 
     def _open(self) -> int:
         if self._descriptor is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 from mlflow_ledger.schemas import LogUnavailable
 
 from .failpoint import reach
+from .inode import inode_of
 from .log import Outgoing, Stored
 from .mirror_file import MirrorDamaged, MirrorFailures, mirror_damaged
 from .position import EMBEDDED, Partition, Position, position_text
@@ -70,13 +70,7 @@ class MirrorLog(SqliteLog):
 
     def mark(self) -> int:
         """What changes whenever the mirror is begun anew, 0 where there is none."""
-        try:
-            return os.stat(self._path_text).st_ino  # noqa: PTH116  # at every read: pathlib takes thrice as long
-        except (FileNotFoundError, NotADirectoryError):
-            return 0
-        except OSError as error:
-            msg = f"cannot read {self.path}: {error.strerror}"
-            raise LogUnavailable(msg) from error
+        return inode_of(self._path_text)
 
     def connection(self) -> sqlite3.Connection:
         """The connection that writes, to the file that is now there; use it under the lock."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
@@ -14,9 +15,11 @@ from mlflow_ledger.schemas import SettingsError
 
 from .sqlite import Synchronous
 
-__all__ = ["SCHEME", "Settings", "folder_of", "options_of", "uri_of"]
+__all__ = ["SCHEME", "Settings", "folder_of", "options_of", "read_settings", "uri_of"]
 
 SCHEME = "ledger"
+
+_Kind = TypeVar("_Kind", bound=BaseSettings)
 
 _OPTIONS = {"delivery": "delivery", "query": "query", "read_wait": "read_wait_s"}
 
@@ -89,17 +92,30 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: one of them makes no sense.
         """
-        try:
-            return cls(**options)  # type: ignore[arg-type]  # pydantic reads texts
-        except ValidationError as error:
-            problems = "; ".join(
-                f"MLFLOW_LEDGER_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}"
-                for e in error.errors()
-            )
-            raise SettingsError(problems) from error
-        except OSError as error:
-            msg = f"cannot read .env in the current folder: {error.strerror}"
-            raise SettingsError(msg) from error
+        return read_settings(cls, **options)
+
+
+def read_settings(kind: type[_Kind], **options: str) -> _Kind:
+    """Read settings of a kind; what is wrong is told by the variables' names, never their values.
+
+    Raises:
+        SettingsError: one of them makes no sense.
+    """
+    try:
+        return kind(**options)  # type: ignore[arg-type]  # pydantic reads texts
+    except ValidationError as error:
+        prefix = str(kind.model_config.get("env_prefix"))
+        problems = "; ".join(_problem(prefix, e) for e in error.errors(include_input=False))
+        raise SettingsError(problems) from error
+    except OSError as error:
+        msg = f"cannot read .env in the current folder: {error.strerror}"
+        raise SettingsError(msg) from error
+
+
+def _problem(prefix: str, error: Mapping[str, Any]) -> str:
+    if not error["loc"]:
+        return str(error["msg"]).removeprefix("Value error, ")
+    return f"{prefix}{'_'.join(map(str, error['loc'])).upper()}: {error['msg']}"
 
 
 def _state_home() -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import sqlite3
 import threading
@@ -16,6 +15,7 @@ from mlflow_ledger.schemas import LogUnavailable, format_time
 
 from .failpoint import reach
 from .fork import abandon, forkable
+from .inode import inode_of
 from .lock import FileLock
 from .log import Outgoing
 from .sharing import share, share_database
@@ -281,7 +281,7 @@ class Spool:
             return [] if reader is None else reader.execute(sql, values).fetchall()
 
     def _readable(self) -> sqlite3.Connection | None:
-        inode = self._inode_now()
+        inode = inode_of(self._path_text)
         if inode != self._reader_inode:
             self._close_reader()
         if inode and self._reader is None:
@@ -290,7 +290,7 @@ class Spool:
 
     def _writing(self) -> sqlite3.Connection:
         """The connection that writes; use it under the lock."""
-        inode = self._inode_now()
+        inode = inode_of(self._path_text)
         if self._connection is not None and inode != self._inode:
             _log.warning(
                 "%s was removed or replaced while it was in use: what waited in it is gone",
@@ -304,15 +304,6 @@ class Spool:
                 create_spool(self.path)
             self._connection, self._inode = self._open()
         return self._connection
-
-    def _inode_now(self) -> int:
-        try:
-            return os.stat(self._path_text).st_ino  # noqa: PTH116  # at every append: pathlib takes thrice as long
-        except (FileNotFoundError, NotADirectoryError):
-            return 0
-        except OSError as error:
-            msg = f"cannot read the spool {self.path}: {error.strerror}"
-            raise LogUnavailable(msg) from error
 
     def _open(self) -> tuple[sqlite3.Connection, int]:
         connection = sqlite3.connect(self.path, **_OPTIONS)

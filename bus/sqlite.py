@@ -22,6 +22,7 @@ from mlflow_ledger.schemas import (
 
 from .appending import Appending
 from .fork import abandon, forkable
+from .inode import inode_of
 from .lock import FileLock
 from .log import TOPICS, Outgoing, Stored
 from .onlooker import ChangedMeanwhile, Onlooker
@@ -56,7 +57,7 @@ class SqliteLog:
         """Use the log at ``path``; nothing is opened before it is needed."""
         self.path = path
         self.failures = SqliteFailures(path)
-        self._path_text = str(path)  # for calls at every write, which take a path thrice as long
+        self._path_text = str(path)
         self.lock = FileLock(path.with_name("lock"), make_folder=make_folder or self._have_folder)
         self._synchronous = synchronous
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
@@ -320,10 +321,7 @@ class SqliteLog:
 
     def replaced(self) -> bool:
         """Whether another file now stands at the path (a copied or moved folder)."""
-        try:
-            return self._inode != 0 and os.stat(self._path_text).st_ino != self._inode  # noqa: PTH116  # at every write
-        except FileNotFoundError:
-            return True
+        return self._inode != 0 and inode_of(self._path_text) != self._inode
 
     def is_open(self) -> bool:
         """Whether the file was opened, and :meth:`replaced` can tell whether it still is there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import secrets
 import socket
 import threading
 import time
@@ -116,6 +117,24 @@ class Writer:
             correlationid=correlation_id,
         )
         return Outgoing(partition, Record(envelope, encoded.head, encoded.content), event.key)
+
+    def stamp_all(
+        self,
+        events: Sequence[Event],
+        partitions: Mapping[str, int],
+        encoded: Sequence[Encoded] | None = None,
+    ) -> list[Outgoing]:
+        """Give the events of one command their identities, and what they have in common.
+
+        Raises:
+            EventTooLarge: one of them is; no id was given.
+        """
+        bodies = [prepare(event) for event in events] if encoded is None else encoded
+        correlation_id = secrets.token_hex(8) if len(events) > 1 else None
+        return [
+            self.stamp(event, partitions, correlation_id, body)
+            for event, body in zip(events, bodies, strict=True)
+        ]
 
     def _source(self, partition: tuple[str, int]) -> str:
         source = self._sources.get(partition)

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute  # makes pa.compute available to the column code
 
-from mlflow_ledger.bus import EMBEDDED, Position, PrivateFolder, abandon
+from mlflow_ledger.bus import EMBEDDED, Position, PrivateFolder, abandon, inode_of
 
 from .changes import Changes
 from .columns import CATALOG, RUN_TABLES, catalog_table, history_table, inputs_table, table
@@ -56,7 +56,7 @@ class Clone:
         self.snapshot = snapshot
         self.windows: Windows = {}
         self._applied = 0
-        self._inode = _inode(generation)
+        self._inode = inode_of(generation)
         self._folder = PrivateFolder()
         self._path = self._folder.path / "analytics.duckdb"
         try:
@@ -73,7 +73,7 @@ class Clone:
 
     def is_stale(self) -> bool:
         """Whether another file stands where the state stood that this clone follows."""
-        return _inode(self.generation) != self._inode
+        return inode_of(self.generation) != self._inode
 
     def catch_up(self, keyed: sqlite3.Connection) -> None:
         """Apply what changed in the state since this clone last looked."""
@@ -317,13 +317,6 @@ class Clone:
     def _set(self, key: str, value: int) -> None:
         self.db.execute("DELETE FROM fold.meta WHERE key = ?", (key,))
         self.db.execute("INSERT INTO fold.meta VALUES (?, ?)", (key, str(value)))
-
-
-def _inode(path: str) -> int:
-    try:
-        return Path(path).stat().st_ino
-    except FileNotFoundError:  # a view of it is open still; the next is of another
-        return 0
 
 
 def _from(ledger: Ledger, offset: int) -> Position:

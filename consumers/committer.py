@@ -8,26 +8,25 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from mlflow_ledger.bus import RULES, TOPICS, Outgoing, SqliteLog, Writer, prepare, reach
+from mlflow_ledger.bus import EMBEDDED, Outgoing, SqliteLog, Stored, Writer, reach
 from mlflow_ledger.schemas import (
     CommandRejected,
     CommandRejectedContent,
     Encoded,
     Event,
-    LedgerCreated,
     LedgerError,
     LogError,
     Reason,
     Refused,
-    TopicPartitions,
 )
 
+from .beginning import beginning
 from .fold import Fold, Verdict
 from .keyed_state import KeyedState, next_offset, transaction
 from .known import Foreseen, Known
 from .state_file import StateDamaged
 
-__all__ = ["Committer", "Decide", "check_verdict", "rejection_of"]
+__all__ = ["Committer", "Decide", "rejection_of", "try_out"]
 
 _log = logging.getLogger(__name__)
 
@@ -90,14 +89,13 @@ class Committer:
         """Say what was foreseen, if it holds; returns what was said."""
         if self.known.offset == 0 or self._log.replaced():
             return None
-        said: list[Outgoing] = []
         try:
             with self._log.transaction() as appending:
                 self.known.follow(appending)
                 if not foreseen.holds(self.known):
                     return None
                 reach("append.begun")
-                self._stamp(foreseen.events, said, encoded)
+                said = self._writer.stamp_all(foreseen.events, self._log.partitions(), encoded)
                 appending.append(said)
                 reach("append.written")
             reach("append.committed")
@@ -171,9 +169,9 @@ class Committer:
                     self.known.follow(appending)
                     events = list(decide(state))
                     reach("append.begun")
-                    self._stamp(events, said)
+                    said = self._writer.stamp_all(events, self._log.partitions())
                     for stored, event in zip(appending.append(said), events, strict=True):
-                        check_verdict(fold.apply(stored, event), event)
+                        _check_verdict(fold.apply(stored, event), event)
                     fold.save_progress()
                     reach("append.written")
                 logged = True
@@ -189,15 +187,6 @@ class Committer:
                 raise _Unfolded(events, error) from error
             raise
         return events
-
-    def _stamp(
-        self, events: Sequence[Event], said: list[Outgoing], encoded: Sequence[Encoded] = ()
-    ) -> None:
-        """Give events their identities; ``said`` holds those that have one, if one fails."""
-        correlation_id = secrets.token_hex(8) if len(events) > 1 else None
-        partitions = self._log.partitions()
-        for event, body in zip(events, encoded or map(prepare, events), strict=True):
-            said.append(self._writer.stamp(event, partitions, correlation_id, body))
 
     def _keep_refusal(self, state: sqlite3.Connection, fold: Fold, refused: Refused) -> None:
         rejected = rejection_of(refused)
@@ -219,7 +208,9 @@ class Committer:
             self._distrust_log()
             raise
         if next_offset(state) == 1:
-            self._commit(state, fold, lambda _: [self._beginning()])
+            partitions = self._log.partitions()
+            begun = beginning(self._log.ledger_id, partitions, self._root())
+            self._commit(state, fold, lambda _: [begun])
         return state, fold
 
     def _distrust_log(self) -> None:
@@ -227,14 +218,6 @@ class Committer:
         self._log.close_connections()
         self._writer.renew()
         self.known.forget()
-
-    def _beginning(self) -> LedgerCreated:
-        return LedgerCreated(
-            ledger_id=self._log.ledger_id,
-            partitions=[TopicPartitions(topic=topic, count=1) for topic in TOPICS],
-            rules=RULES,
-            artifact_root=self._root(),
-        )
 
 
 class _Unfolded(StateDamaged):
@@ -261,7 +244,19 @@ def rejection_of(refused: Refused) -> CommandRejected | None:
     )
 
 
-def check_verdict(verdict: Verdict, event: Event) -> None:
+def try_out(fold: Fold, said: Sequence[Outgoing], events: Sequence[Event]) -> None:
+    """Fold what was stamped as if it were next in the log; call it in a :func:`rehearsal`.
+
+    Raises:
+        Refused: by the rules.
+    """
+    for outgoing, event in zip(said, events, strict=True):
+        record = outgoing.record
+        stored = Stored(EMBEDDED, fold.next_offset(EMBEDDED), record.envelope.time_ms, record)
+        _check_verdict(fold.apply(stored, event), event)
+
+
+def _check_verdict(verdict: Verdict, event: Event) -> None:
     """Do nothing where a new event was accepted.
 
     Raises:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from mlflow_ledger.bus import (
-    EMBEDDED,
     Forwarder,
     KafkaLog,
     KafkaSettings,
@@ -19,8 +18,6 @@ from mlflow_ledger.bus import (
     Settings,
     Spool,
     SqliteLog,
-    Stored,
-    prepare,
 )
 from mlflow_ledger.schemas import (
     Event,
@@ -32,7 +29,7 @@ from mlflow_ledger.schemas import (
     RunUpdated,
 )
 
-from .committer import Decide, check_verdict
+from .committer import Decide, try_out
 from .keyed_state import KeyedState, rehearsal
 from .ledger import Ledger
 from .overlay import Overlay
@@ -154,9 +151,10 @@ class KafkaLedger(Replicated, Speaking):
     def _current(self) -> Iterator[Ledger]:
         """The ledger to read from: this one, or what lies over it while events wait."""
         ahead = self._settle()
-        if not ahead and not self._mending(self._follow_topics):
+        if ahead:
+            self._begin_mirror()
+        elif not self._follow_topics():
             ahead = self._waits() or len(self._unseen) > 0
-        self._begin_mirror()
         if not ahead:
             self._lift()
             yield self
@@ -223,12 +221,8 @@ class KafkaLedger(Replicated, Speaking):
             try:
                 events = list(decide(db))
                 with self._speaking:
-                    said = self._stamp(events, [prepare(event) for event in events])
-                for outgoing, event in zip(said, events, strict=True):
-                    offset = fold.next_offset(EMBEDDED)
-                    envelope = outgoing.record.envelope
-                    stored = Stored(EMBEDDED, offset, envelope.time_ms, outgoing.record)
-                    check_verdict(fold.apply(stored, event), event)
+                    said = self._stamp(events)
+                try_out(fold, said, events)
             except BaseException:
                 self._writer.unsay(said)
                 raise

@@ -18,7 +18,6 @@ from mlflow_ledger.bus import (
     Position,
     Settings,
     SqliteLog,
-    Stored,
     Writer,
     abandon,
     forkable,
@@ -26,10 +25,11 @@ from mlflow_ledger.bus import (
 )
 from mlflow_ledger.schemas import BlobMissing, Envelope, Event, LogMissing
 
+from .beginning import root_of
 from .blob_place import place_of
 from .blobs import Blobs
 from .carrier import Carrier
-from .committer import Committer, Decide, check_verdict
+from .committer import Committer, Decide, try_out
 from .keyed_state import KeyedState, Progress, check_stands, next_offset, rehearsal
 from .known import Foreseen, Known
 from .onlooking import OnlookingState
@@ -91,7 +91,7 @@ class Ledger:
 
     def root(self) -> str:
         """Where artifacts of new experiments go: here, unless a server says otherwise."""
-        return self.artifact_root or f"ledger-artifacts://{self.ledger_id}"
+        return self.artifact_root or root_of(self.ledger_id)
 
     @property
     def known(self) -> Known:
@@ -298,13 +298,9 @@ class Ledger:
 
     def _try_out(self, events: Sequence[Event]) -> None:
         db, fold = self._state.caught_up()
-        writer, partitions = Writer(), self.log.partitions()  # of these ids none is ever used
+        said = Writer().stamp_all(events, self.log.partitions())  # of these ids none is ever used
         with rehearsal(db, fold):
-            for event in events:
-                record = writer.stamp(event, partitions).record
-                offset = fold.next_offset(EMBEDDED)
-                stored = Stored(EMBEDDED, offset, record.envelope.time_ms, record)
-                check_verdict(fold.apply(stored, event), event)
+            try_out(fold, said, events)
 
     def _make_place(self) -> None:
         """Make sure of the folder before its lock is opened, which is rare."""

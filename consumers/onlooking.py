@@ -141,7 +141,7 @@ class OnlookingState:
         try:
             if self._apart is not None:
                 self._apart.close()
-            self._apart = _Apart(self._log, start, self._path)
+            self._apart = _Apart(self._log, start)
         finally:
             if start is not None:
                 start.close()
@@ -165,19 +165,12 @@ def looked_at(path: Path) -> Iterator[sqlite3.Connection]:
 class _Apart:
     """A state in a private folder, kept up with a log that stands elsewhere."""
 
-    def __init__(
-        self, log: SqliteLog, start: sqlite3.Connection | None, named: Path | None
-    ) -> None:
+    def __init__(self, log: SqliteLog, start: sqlite3.Connection | None) -> None:
         self._folder = PrivateFolder()
         self._files = StateFiles(self._folder.path, _FIRST_APART)
         self._state = KeyedState(log, self._files)
-        if start is not None and named is not None:
-            copy = self._folder.path / named.name
-            target = sqlite3.connect(copy)
-            with StateFailures(copy):
-                start.backup(target)
-            target.close()
-            self._files.make_current(copy)
+        if start is not None:
+            self._files.adopt(start)
 
     def view(self, last: int) -> sqlite3.Connection:
         """A view that holds what stands in the log up to an offset."""

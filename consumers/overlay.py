@@ -7,14 +7,12 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from mlflow_ledger.bus import MirrorLog, Outgoing, PrivateFolder, Settings, Spool, SqliteLog
 from mlflow_ledger.schemas import Record
 
 from .keyed_state import next_offset
 from .ledger import Ledger
-from .state_file import StateFiles
 from .unseen import Unseen
 
 __all__ = ["Overlay"]
@@ -45,14 +43,7 @@ class Overlay:
         """The ledger as it will be; it is read and rehearsed on, never written to."""
         last = log.at(self._copied)
         SqliteLog.begin_behind(self.ledger.log.path, log.ledger_id, last)
-        # It bears the name of the replica's generation: the same snapshots are good for both.
-        named = Path(view.execute("PRAGMA database_list").fetchone()[2]).name
-        target = sqlite3.connect(self._folder.path / named)
-        try:
-            view.backup(target)
-        finally:
-            target.close()
-        StateFiles(self._folder.path).make_current(self._folder.path / named)
+        self.ledger.files.adopt(view)
 
     def stands(self) -> bool:
         """Whether the replica's log still is the one whose state was copied."""

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mlflow_ledger.bus import (
-    RULES,
     KafkaLog,
     KafkaPlace,
     KafkaSettings,
@@ -19,12 +18,12 @@ from mlflow_ledger.bus import (
     share,
 )
 from mlflow_ledger.schemas import (
-    LedgerCreated,
     LogForeign,
     LogMissing,
     LogUnavailable,
-    TopicPartitions,
 )
+
+from .beginning import beginning, root_of
 
 __all__ = ["Replica", "find_replica"]
 
@@ -154,12 +153,7 @@ def _begin(log: KafkaLog) -> None:
     """Say that the ledger begins; where two hosts say so at once, the first in the log holds."""
     counts = log.partitions()
     ledger_id = secrets.token_hex(8)
-    event = LedgerCreated(
-        ledger_id=ledger_id,
-        partitions=[TopicPartitions(topic=topic, count=count) for topic, count in counts.items()],
-        rules=RULES,
-        artifact_root=f"ledger-artifacts://{ledger_id}",
-    )
+    event = beginning(ledger_id, counts, root_of(ledger_id))
     log.append([Writer().stamp(event, counts)])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 import threading
 from abc import abstractmethod
@@ -158,7 +157,7 @@ class Speaking(Ledger):
         rejected = rejection_of(refused)
         if rejected is not None:
             with self._speaking:
-                said = self._stamp([rejected], [prepare(rejected)])
+                said = self._stamp([rejected])
             self._deliver(said, [rejected])
 
     def _may_lose(self, events: Sequence[Event]) -> bool:
@@ -181,13 +180,10 @@ class Speaking(Ledger):
         while len(self._own_runs) > _MOST_OWN_RUNS:
             self._own_runs.popitem(last=False)
 
-    def _stamp(self, events: Sequence[Event], encoded: Sequence[Encoded]) -> list[Outgoing]:
-        correlation_id = secrets.token_hex(8) if len(events) > 1 else None
-        partitions = self._replica.partitions
-        return [
-            self._writer.stamp(event, partitions, correlation_id, body)
-            for event, body in zip(events, encoded, strict=True)
-        ]
+    def _stamp(
+        self, events: Sequence[Event], encoded: Sequence[Encoded] | None = None
+    ) -> list[Outgoing]:
+        return self._writer.stamp_all(events, self._replica.partitions, encoded)
 
     def _publish(self, said: Sequence[Outgoing]) -> None:
         """Wait for the brokers' acknowledgement."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
@@ -97,6 +98,16 @@ class StateFiles:
         unfinished.replace(self._pointer)
         reach("generation.named")
         self.remove_others(path)
+
+    def adopt(self, view: sqlite3.Connection) -> None:
+        """Begin with a copy of what a view of another folder's state shows, under its name.
+
+        With the name of its generation goes what was made of it: snapshots are good for both.
+        """
+        path = self._folder / Path(view.execute("PRAGMA database_list").fetchone()[2]).name
+        with closing(sqlite3.connect(path)) as copy, StateFailures(path):
+            view.backup(copy)
+        self.make_current(path)
 
     def forget(self) -> None:
         """Let there be no current generation: what it was folded from is gone."""

@@ -59,7 +59,12 @@ def spool_of(uri: str) -> tuple[Spool, Log]:
     from mlflow_ledger.consumers import KafkaLedger, open_ledger
 
     ledger = open_ledger(uri, create=False)
-    assert isinstance(ledger, KafkaLedger)
+    if not isinstance(ledger, KafkaLedger):
+        msg = (
+            f"{uri!r} is asked of a query service, and nothing of it is kept on this host; leave "
+            "?query= away, and unset MLFLOW_LEDGER_QUERY, to see this host's spool"
+        )
+        raise SettingsError(msg)
     return ledger.spool, ledger.kafka
 
 
