@@ -13,8 +13,8 @@ from .stores import Store
 
 __all__ = ["reads"]
 
-_GET = Bound(5, "at most 5 ms")
-_SEARCH = Bound(40, "at most 40 ms")
+_GET = Bound("at most 5 ms", most=5)
+_SEARCH = Bound("at most 40 ms", most=40)
 _GETS = 20
 
 

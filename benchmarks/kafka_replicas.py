@@ -13,7 +13,7 @@ from .bench import Bench
 from .brokers import HOME, client_environment
 from .processes import Elsewhere, elsewhere
 from .replicas import Stages, publish, replicate, stages
-from .rows import KAFKA, AtLeast, Bound, Kind, Row
+from .rows import KAFKA, Bound, Kind, Row
 from .timing import percentile
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ def folds(bench: Bench) -> list[Row]:
             "A process without mlflow makes a replica where there is none: fetching, copying into "
             "the mirror and folding, connections included; the median replica.",
             {kind: found.rate for kind, found in singles.items()},
-            (AtLeast(20_000, "at least 20,000"),), more_is_better=True,
+            (Bound("at least 20,000", least=20_000),), more_is_better=True,
             notes=[found.note(kind) for kind, found in singles.items()],
         ),
         Row(
             "kafka_fold_points", f"fold, {sizes.fold_batches * _BATCH:,} points in batches",
             "points/s", "The same with events of 1000 points, as `log_batch` writes them.",
             {kind: found.rate * _BATCH for kind, found in packed.items()},
-            (AtLeast(300_000, "at least 300,000"),), more_is_better=True,
+            (Bound("at least 300,000", least=300_000),), more_is_better=True,
             notes=[found.note(kind) for kind, found in packed.items()],
         ),
     ]  # fmt: skip
@@ -70,7 +70,7 @@ def lags(bench: Bench) -> list[Row]:
             "kafka_lag", f"a reader's lag at {bench.sizes.lag_rate:,} points/s, p99", "ms",
             "One host writes batches of 100 points, another asks for the newest one again and "
             "again; how old is what it is shown when the answer is there.", found,
-            (Bound(1000, "below 1 s"),), notes=notes,
+            (Bound("below 1 s", most=1000),), notes=notes,
         )
     ]  # fmt: skip
 
@@ -99,7 +99,7 @@ def cold_starts(bench: Bench) -> list[Row]:
         Row(
             "kafka_cold_start", f"cold start, {bench.sizes.runs:,} runs, from a snapshot", "ms",
             "A process on a host without a replica, its imports done: until its first "
-            "`search_runs` of 100 runs has answered.", figures, (Bound(2000, "below 2 s"),),
+            "`search_runs` of 100 runs has answered.", figures, (Bound("below 2 s", most=2000),),
             notes=notes,
         )
     ]  # fmt: skip

@@ -15,9 +15,9 @@ from .writes import create_version, log_metrics, over_rounds, times_of_rounds
 
 __all__ = ["decisions", "singles", "writers"]
 
-_SPOOL = Bound(0.15, "at most 0.15 ms")
-_ACK = (Bound(3, "at most 3 ms"), Times(1, (Kind.POSTGRES,), "no worse than PostgreSQL"))
-_DECIDED = Bound(10, "at most 10 ms")
+_SPOOL = Bound("at most 0.15 ms", most=0.15)
+_ACK = (Bound("at most 3 ms", most=3), Times(1, (Kind.POSTGRES,), "no worse than PostgreSQL"))
+_DECIDED = Bound("at most 10 ms", most=10)
 _WRITERS = Times(10, (Kind.POSTGRES,), "10x PostgreSQL")
 _names = itertools.count()
 
@@ -81,7 +81,7 @@ def writers(bench: Bench) -> list[Row]:
         ),
         Row(
             "kafka_writers_errors", f"{count} writer processes, spool, errors", "errors",
-            "Calls that raised.", errors, (Bound(0, "none"),),
+            "Calls that raised.", errors, (Bound("none", most=0),),
             notes=error_notes(done, str(bench.stores.folder)),
         ),
     ]  # fmt: skip

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 
-__all__ = ["KAFKA", "AtLeast", "Bound", "Goal", "Kind", "Row", "Times", "Verdict"]
+__all__ = ["KAFKA", "Bound", "Goal", "Kind", "Row", "Times", "Verdict"]
 
 
 class Kind(StrEnum):
@@ -65,43 +66,25 @@ class Times:
 
 @dataclass(frozen=True)
 class Bound:
-    """At most ``most``, whatever the peers do."""
+    """From ``least`` to ``most``, whatever the peers do."""
 
-    most: float
     text: str
+    least: float = -inf
+    most: float = inf
     peers: tuple[Kind, ...] = ()
 
     def ratio(self, row: Row, kind: Kind) -> None:
         """None: nothing is divided."""
 
     def verdict(self, row: Row, kind: Kind) -> Verdict:
-        """Whether one of ours has reached it."""
+        """Whether one of ours lies within."""
         ours = row.figures.get(kind)
         if ours is None:
             return Verdict.NOT_MEASURED
-        return Verdict.MET if ours <= self.most else Verdict.NOT_MET
+        return Verdict.MET if self.least <= ours <= self.most else Verdict.NOT_MET
 
 
-@dataclass(frozen=True)
-class AtLeast:
-    """At least ``least``, whatever the peers do."""
-
-    least: float
-    text: str
-    peers: tuple[Kind, ...] = ()
-
-    def ratio(self, row: Row, kind: Kind) -> None:
-        """None: nothing is divided."""
-
-    def verdict(self, row: Row, kind: Kind) -> Verdict:
-        """Whether one of ours has reached it."""
-        ours = row.figures.get(kind)
-        if ours is None:
-            return Verdict.NOT_MEASURED
-        return Verdict.MET if ours >= self.least else Verdict.NOT_MET
-
-
-Goal = Times | Bound | AtLeast
+Goal = Times | Bound
 
 
 @dataclass(frozen=True)

@@ -137,11 +137,11 @@ def _rows(count: int, rounds: Rounds, folder: str) -> list[Row]:
             "writers_worst", f"{count} writer processes, worst operation", "ms",
             "The slowest call of any of them in any round, failed ones included.",
             {kind: seconds * 1000 for kind, seconds in worst.items()},
-            (Bound(500, "at most 500 ms"),),
+            (Bound("at most 500 ms", most=500),),
         ),
         Row(
             "writers_errors", f"{count} writer processes, errors", "errors",
-            "Calls that raised.", errors, (Bound(0, "none"),), notes=notes,
+            "Calls that raised.", errors, (Bound("none", most=0),), notes=notes,
         ),
     ]  # fmt: skip
 

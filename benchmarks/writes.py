@@ -32,8 +32,8 @@ _FASTER = (Kind.SQLITE, Kind.POSTGRES)
 _TIMES_25 = Times(25, _FASTER, "25x the faster peer")
 _TIMES_15 = Times(15, _FASTER, "15x the faster peer")
 _THAN_FILES = Times(1, (Kind.FILES,), "faster than the file store")
-_FLAT = Bound(1.5, "flat: at most 1.5x")
-_P99_MS = Bound(1.5, "at most 1.5 ms")
+_FLAT = Bound("flat: at most 1.5x", most=1.5)
+_P99_MS = Bound("at most 1.5 ms", most=1.5)
 _MODEL = "model"
 _BATCH = 1000
 _KEYS = 10

@@ -16,7 +16,7 @@ from mlflow.entities import Run
 from benchmarks.__main__ import wanted
 from benchmarks.load import Shape, load_by_client, load_directly
 from benchmarks.report import Report
-from benchmarks.rows import AtLeast, Bound, Goal, Kind, Row, Times, Verdict
+from benchmarks.rows import Bound, Goal, Kind, Row, Times, Verdict
 from benchmarks.stores import Store
 from tests.kafka.servers import servers
 
@@ -171,8 +171,8 @@ def test_a_wrong_size_is_refused() -> None:
         (row(50, Times(20, (Kind.POSTGRES,), ""), more=True, POSTGRES=2.5), Verdict.MET),
         (row(49, Times(20, (Kind.POSTGRES,), ""), more=True, POSTGRES=2.5), Verdict.NOT_MET),
         (row(1, Times(20, (Kind.POSTGRES,), ""), SQLITE=30), Verdict.NOT_MEASURED),
-        (row(1, Times(20, (Kind.POSTGRES,), ""), Bound(0.5, ""), SQLITE=30), Verdict.NOT_MET),
-        (row(0.5, Bound(0.5, "")), Verdict.MET),
+        (row(1, Times(20, (Kind.POSTGRES,), ""), Bound("", most=0.5), SQLITE=30), Verdict.NOT_MET),
+        (row(0.5, Bound("", most=0.5)), Verdict.MET),
     ],
 )
 def test_a_verdict_is_that_of_the_worst_goal(made: Row, verdict: Verdict) -> None:
@@ -192,7 +192,7 @@ def in_kafka(*goals: Goal, more: bool = False, **figures: float) -> Row:
 
 def test_each_client_of_kafka_has_a_verdict_of_its_own() -> None:
     twice = Times(2, (Kind.POSTGRES,), "2x")
-    made = in_kafka(twice, Bound(4, "4"), KAFKA_PYTHON=5, LIBRDKAFKA=3, POSTGRES=8)
+    made = in_kafka(twice, Bound("4", most=4), KAFKA_PYTHON=5, LIBRDKAFKA=3, POSTGRES=8)
     assert made.verdict_of(Kind.KAFKA_PYTHON) is Verdict.NOT_MET
     assert made.verdict_of(Kind.LIBRDKAFKA) is Verdict.MET
     assert made.verdict is Verdict.NOT_MET
@@ -206,9 +206,9 @@ def test_each_client_of_kafka_has_a_verdict_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("made", "verdict"),
     [
-        (in_kafka(AtLeast(20, ""), more=True, KAFKA_PYTHON=20), Verdict.MET),
-        (in_kafka(AtLeast(20, ""), more=True, KAFKA_PYTHON=19), Verdict.NOT_MET),
-        (in_kafka(AtLeast(20, ""), more=True), Verdict.NOT_MEASURED),
+        (in_kafka(Bound("", least=20), more=True, KAFKA_PYTHON=20), Verdict.MET),
+        (in_kafka(Bound("", least=20), more=True, KAFKA_PYTHON=19), Verdict.NOT_MET),
+        (in_kafka(Bound("", least=20), more=True), Verdict.NOT_MEASURED),
     ],
 )
 def test_a_rate_has_to_be_reached(made: Row, verdict: Verdict) -> None:

@@ -19,7 +19,7 @@ from mlflow_ledger.consumers import (
 from mlflow_ledger.query.stats import stats
 from mlflow_ledger.query.verify import verify
 from mlflow_ledger.schemas import ArtifactDeleted, ArtifactError, ArtifactLogged, SettingsError
-from tests.objects.servers import KINDS, objects
+from tests.objects.servers import KINDS, Objects, objects
 
 DIGEST = "sha256:" + "ab" * 32
 SECRET = "s3cr3t-value"
@@ -49,6 +49,14 @@ def test_what_is_no_place_is_refused_without_its_secrets(
     assert "sig=" not in str(caught.value)
 
 
+def reached(kind: str, monkeypatch: pytest.MonkeyPatch) -> Objects:
+    """An object store, and the environment that says how to reach it."""
+    found = objects(kind)
+    for name, value in found.environment.items():
+        monkeypatch.setenv(name, value)
+    return found
+
+
 def test_a_folder_elsewhere(tmp_path: Path) -> None:
     elsewhere = tmp_path / "else where"
     ledger = Ledger(tmp_path / "store", Settings(blobs=elsewhere.as_uri()))
@@ -72,9 +80,7 @@ def test_a_folder_among_several_hosts_is_refused_with_the_ways_out(tmp_path: Pat
 def test_a_store_that_does_not_take_the_key_is_told_without_it(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = objects(kind)
-    for name, value in found.environment.items():
-        monkeypatch.setenv(name, value)
+    found = reached(kind, monkeypatch)
     if kind == "s3":
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     blobs = Blobs(f"{found.url}-that-is-not-there/prefix")
@@ -107,9 +113,7 @@ def test_a_store_that_nobody_serves_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_http_is_refused_unless_it_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = objects("s3")
-    for name, value in found.environment.items():
-        monkeypatch.setenv(name, value)
+    found = reached("s3", monkeypatch)
     monkeypatch.setenv("AWS_ALLOW_HTTP", "false")
     with pytest.raises(ArtifactError):
         Blobs(found.url).put(b"abc")
@@ -119,9 +123,7 @@ def test_http_is_refused_unless_it_is_allowed(monkeypatch: pytest.MonkeyPatch) -
 def test_a_ledger_with_its_blobs_in_an_object_store(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = objects(kind)
-    for name, value in found.environment.items():
-        monkeypatch.setenv(name, value)
+    found = reached(kind, monkeypatch)
     where = f"{found.url}/{tmp_path.name}"
     ledger = Ledger(tmp_path / "store", Settings(blobs=where))
     digest, size_bytes = ledger.blobs.put(b"abc")
@@ -142,9 +144,7 @@ def test_hosts_that_share_a_ledger_and_an_object_store(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Small ones over the bus and by a consumer, a large one straight: all end in the store."""
-    found = objects(kind)
-    for name, value in found.environment.items():
-        monkeypatch.setenv(name, value)
+    found = reached(kind, monkeypatch)
     where = f"{found.url}/{tmp_path.name}-shared"
     settings = Settings(blobs=where, bus_bytes=ByteSize(1_000_000), read_wait_s=0)
     ledger = Ledger(tmp_path / "store", settings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,32 +15,14 @@ from tests.bus.programs import created, say, tagged
 from tests.bus.records import many, outgoing
 from tests.consumers.folding import State
 
+from .disks import fill, small_disk
+
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MB. Only root may mount; tests/consumers limits files for all others."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("NOT TESTED: this machine permits no mounts, so no disk can be filled")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def fill(disk: Path, spare_bytes: int = 0) -> Path:
-    """Take all room but some."""
-    filler = disk / "filler"
-    room = os.statvfs(disk)
-    size = room.f_bavail * room.f_frsize - spare_bytes
-    with filler.open("ab") as file:
-        while size > 0:
-            try:
-                size -= file.write(bytes(min(size, 65536)))
-                file.flush()
-            except OSError:
-                break
-    return filler
+    """Only root may mount; tests/consumers limits files for all others."""
+    with small_disk(tmp_path / "disk", 8) as place:
+        yield place
 
 
 def check_whole(ledger: Ledger) -> None:

@@ -9,16 +9,15 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlflow_ledger.bus import KafkaLog, KafkaSettings, Outgoing, Settings, kafka_place
-from mlflow_ledger.consumers import Analytics, Telling, state_digest
+from mlflow_ledger.bus import KafkaLog, Outgoing, kafka_place
+from mlflow_ledger.consumers import Telling
 from mlflow_ledger.consumers.kafka_ledger import KafkaLedger
-from mlflow_ledger.consumers.replica import find_replica
 from tests.consumers.histories import History
 
+from .hosts import KAFKA, host
 from .servers import servers
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "mlflow-ledger")
-KAFKA = KafkaSettings(partitions=4, timeout_s=20)
 
 
 def new_uri(where: str | None = None) -> str:
@@ -26,14 +25,11 @@ def new_uri(where: str | None = None) -> str:
     return f"ledger+kafka://{where or servers()}/t-{uuid.uuid4().hex}"
 
 
-def host(
+def at(
     uri: str, home: Path, blobs: Path | None = None, telling: Telling | None = None
 ) -> KafkaLedger:
-    """The ledger as a host sees it that keeps its replica in ``home``."""
-    shared = f"file://{blobs}" if blobs else None
-    settings = Settings(home=home, blobs=shared)
-    replica = find_replica(kafka_place(uri), home, KAFKA)
-    return KafkaLedger(replica, settings, KAFKA, telling)
+    """The ledger of a URI as a host sees it, delivered as by default."""
+    return host(kafka_place(uri), home, delivery=None, blobs=blobs, telling=telling)
 
 
 def say(uri: str, records: Sequence[Outgoing]) -> None:
@@ -50,21 +46,9 @@ def history(seed: int, count: int) -> list[Outgoing]:
 
 def come_up(uri: str, home: str, blobs: str = "") -> None:
     """For a process of its own: begin a replica, or go on with it, and catch up."""
-    ledger = host(uri, Path(home), Path(blobs) if blobs else None)
+    ledger = at(uri, Path(home), Path(blobs) if blobs else None)
     ledger.catch_up()
     ledger.close()
-
-
-def digests(ledger: KafkaLedger) -> tuple[str, str]:
-    """The digests of state and analytics of a replica that has caught up."""
-    ledger.catch_up()
-    analytics = Analytics(ledger)
-    try:
-        found, wanted = analytics.digest()
-    finally:
-        analytics.close()
-    assert found == wanted
-    return ledger.query(state_digest), found
 
 
 def consume(uri: str, home: Path, *options: str, **environment: str) -> subprocess.Popen[str]:

@@ -6,15 +6,17 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Literal
 
 from mlflow_ledger.bus import KafkaPlace, KafkaSettings, Settings, kafka_place
-from mlflow_ledger.consumers import Analytics, KafkaLedger, find_replica, state_digest
+from mlflow_ledger.consumers import Analytics, KafkaLedger, Telling, find_replica, state_digest
 
 from .servers import drop
 
-__all__ = ["digests", "host", "new_place", "on_hosts"]
+__all__ = ["KAFKA", "PARTITIONS", "digests", "host", "new_place", "on_hosts"]
 
-PARTITIONS = 3
+PARTITIONS = 4
+KAFKA = KafkaSettings(partitions=PARTITIONS, replication=1, timeout_s=20)
 
 
 def new_place(servers: str) -> KafkaPlace:
@@ -22,11 +24,18 @@ def new_place(servers: str) -> KafkaPlace:
     return kafka_place(f"ledger+kafka://{servers}/test-{uuid.uuid4().hex}")
 
 
-def host(place: KafkaPlace, home: Path, *, delivery: str = "ack") -> KafkaLedger:
-    """The ledger as a host sees it that keeps its replica in a folder."""
-    kafka = KafkaSettings(partitions=PARTITIONS, replication=1)
-    settings = Settings.read(delivery=delivery, home=str(home))
-    return KafkaLedger(find_replica(place, home, kafka), settings, kafka)
+def host(
+    place: KafkaPlace,
+    home: Path,
+    *,
+    delivery: Literal["spool", "ack"] | None = "ack",
+    blobs: Path | None = None,
+    telling: Telling | None = None,
+) -> KafkaLedger:
+    """The ledger as a host sees it that keeps its replica in ``home``."""
+    shared = f"file://{blobs}" if blobs else None
+    settings = Settings(home=home, blobs=shared, delivery=delivery)
+    return KafkaLedger(find_replica(place, home, KAFKA), settings, KAFKA, telling)
 
 
 @contextmanager
@@ -41,11 +50,10 @@ def on_hosts(servers: str, folder: Path, count: int = 2) -> Iterator[list[KafkaL
         ]
 
 
-def digests(ledger: KafkaLedger) -> tuple[str, ...]:
+def digests(ledger: KafkaLedger) -> tuple[str, str]:
     """Digests of the state and of analytics, at the end of the topics."""
     ledger.catch_up()
-    analytics = Analytics(ledger)
-    try:
-        return ledger.query(state_digest), *analytics.digest()
-    finally:
-        analytics.close()
+    with closing(Analytics(ledger)) as analytics:
+        found, wanted = analytics.digest()
+    assert found == wanted
+    return ledger.query(state_digest), found

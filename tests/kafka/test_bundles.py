@@ -13,7 +13,8 @@ from mlflow_ledger.consumers import Analytics, Bundle, Bundles
 from mlflow_ledger.consumers.kafka_ledger import KafkaLedger
 from tests.bus.programs import start
 
-from .homes import come_up, digests, history, host, new_uri, say
+from .homes import at, come_up, history, new_uri, say
+from .hosts import digests
 
 pytestmark = pytest.mark.brokers
 
@@ -42,7 +43,7 @@ def uri(tmp_path: Path, blobs: Path) -> str:
     """A ledger with a history, of which a first host has published the first part."""
     uri = new_uri()
     records = history(random.randrange(10**6), 700)
-    first = host(uri, tmp_path / "first", blobs)
+    first = at(uri, tmp_path / "first", blobs)
     say(uri, records[:400])
     assert published(first) is not None
     first.close()
@@ -56,7 +57,7 @@ def files(blobs: Path, pattern: str) -> list[Path]:
 
 def from_topics(uri: str, home: Path) -> tuple[str, str]:
     """What a host comes to that has read all topics from the start."""
-    ledger = host(uri, home)
+    ledger = at(uri, home)
     found = digests(ledger)
     ledger.close()
     return found
@@ -65,7 +66,7 @@ def from_topics(uri: str, home: Path) -> tuple[str, str]:
 def test_a_cold_start_ends_where_the_topics_lead(uri: str, blobs: Path, tmp_path: Path) -> None:
     [manifest] = files(blobs, "*.json")
     bundle = Bundle.parse(manifest.read_bytes())
-    ledger = host(uri, tmp_path / "second", blobs)
+    ledger = at(uri, tmp_path / "second", blobs)
     ledger.follow()
     assert ledger.log.origin(bundle.events + 1)  # it went on where the bundle ends
     state = ledger.files.current()
@@ -131,7 +132,7 @@ def test_a_bundle_that_is_no_good_is_left_out(
 ) -> None:
     assert callable(harm)
     harm(blobs)
-    ledger = host(uri, tmp_path / "second", blobs)
+    ledger = at(uri, tmp_path / "second", blobs)
     found = digests(ledger)
     assert any("left out" in m or "cannot begin with a snapshot" in m for m in caplog.messages)
     assert found == from_topics(uri, tmp_path / "third")
@@ -143,7 +144,7 @@ def test_a_store_that_is_away_costs_a_warning(
 ) -> None:
     place = tmp_path / "file"
     place.write_text("no folder")
-    ledger = host(uri, tmp_path / "second", place)
+    ledger = at(uri, tmp_path / "second", place)
     ledger.catch_up()
     assert ledger.log.last_offset() > 0
     assert caplog.messages == []  # nothing was ever published there
@@ -151,7 +152,7 @@ def test_a_store_that_is_away_costs_a_warning(
 
 
 def test_of_equal_positions_the_first_is_kept(uri: str, blobs: Path, tmp_path: Path) -> None:
-    one, other = (host(uri, tmp_path / name, blobs) for name in ("one", "other"))
+    one, other = (at(uri, tmp_path / name, blobs) for name in ("one", "other"))
     assert published(one) is not None
     before = files(blobs, "*")
     assert published(other) is None
@@ -163,7 +164,7 @@ def test_of_equal_positions_the_first_is_kept(uri: str, blobs: Path, tmp_path: P
 
 
 def test_two_are_kept(uri: str, blobs: Path, tmp_path: Path) -> None:
-    ledger = host(uri, tmp_path / "one", blobs)
+    ledger = at(uri, tmp_path / "one", blobs)
     names = []
     for seed in range(3):
         say(uri, history(seed, 70)[1:])
@@ -186,7 +187,7 @@ def test_a_host_that_is_killed_on_its_way_up(
     process = start(come_up, uri, str(home), str(blobs), failpoint=step)
     process.join(60)
     assert process.exitcode == -9
-    ledger = host(uri, home, blobs)
+    ledger = at(uri, home, blobs)
     assert digests(ledger) == from_topics(uri, tmp_path / "third")
     ledger.close()
 
@@ -199,14 +200,14 @@ def test_a_publisher_that_is_killed_leaves_nothing_that_is_used(
     assert process.exitcode == -9
     assert len(files(blobs, "*.json")) == 1
     assert len(files(blobs, "log.sqlite.zst")) == 2
-    ledger = host(uri, tmp_path / "second", blobs)
+    ledger = at(uri, tmp_path / "second", blobs)
     assert digests(ledger) == from_topics(uri, tmp_path / "third")
     ledger.close()
 
 
 def publish(uri: str, home: str, blobs: str) -> None:
     """For a process of its own: catch up and publish."""
-    published(host(uri, Path(home), Path(blobs)))
+    published(at(uri, Path(home), Path(blobs)))
 
 
 def test_a_host_that_is_killed_again_and_again(uri: str, blobs: Path, tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ def test_a_host_that_is_killed_again_and_again(uri: str, blobs: Path, tmp_path: 
         process.join(chance.uniform(0.02, 0.6))
         process.kill()
         process.join(60)
-    ledger = host(uri, home, blobs)
+    ledger = at(uri, home, blobs)
     assert digests(ledger) == from_topics(uri, tmp_path / "third")
     ledger.close()
 
@@ -240,7 +241,7 @@ def test_long_work_is_told_and_short_work_is_not(
     uri: str, blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = Told()
-    ledger = host(uri, tmp_path / "short", blobs, told)
+    ledger = at(uri, tmp_path / "short", blobs, told)
     digests(ledger)
     assert told.told == []
     ledger.close()
@@ -248,7 +249,7 @@ def test_long_work_is_told_and_short_work_is_not(
     monkeypatch.setattr("mlflow_ledger.consumers.kafka_ledger.WORTH_TELLING", 50)
     monkeypatch.setattr("mlflow_ledger.consumers.cold_start._MIN_TOLD_BYTES", 1)
     monkeypatch.setattr("mlflow_ledger.consumers.keyed_state._BATCH", 100)
-    ledger = host(uri, tmp_path / "long", blobs, told)
+    ledger = at(uri, tmp_path / "long", blobs, told)
     digests(ledger)
     ledger.close()
     assert {what for what, _, _ in told.told} == {

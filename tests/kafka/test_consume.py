@@ -21,7 +21,8 @@ from mlflow_ledger.query.service_metrics import METRICS
 from mlflow_ledger.schemas import RunCreated
 
 from .broker import Cluster, missing
-from .homes import KAFKA, come_up, consume, digests, history, host, new_uri, say
+from .homes import at, come_up, consume, history, new_uri, say
+from .hosts import KAFKA, digests
 
 pytestmark = pytest.mark.brokers
 
@@ -131,7 +132,7 @@ def test_it_follows_says_so_and_drains(uri: str, tmp_path: Path, start: Start) -
     assert status == 0, text
     assert time.monotonic() - began < 10
     assert f"ended at {said['position']}" in text
-    ledger = host(uri, tmp_path / "home")
+    ledger = at(uri, tmp_path / "home")
     assert ledger.log.last_offset() == after[folded]
     ledger.close()
 
@@ -150,7 +151,7 @@ def test_side_by_side_on_one_host_and_on_two(uri: str, tmp_path: Path, start: St
     assert [status for status, _ in ends] == [0, 0, 0], ends
     found = set()
     for home in (tmp_path / "one", tmp_path / "two", tmp_path / "three"):
-        ledger = host(uri, home)
+        ledger = at(uri, home)
         found.add(digests(ledger))
         ledger.close()
     assert len(found) == 1
@@ -179,7 +180,7 @@ def test_once_catches_up_and_ends(uri: str, tmp_path: Path) -> None:
 
 def test_artifacts_go_from_the_bus_to_the_store(uri: str, tmp_path: Path, start: Start) -> None:
     store = tmp_path / "shared"
-    writer = host(uri, tmp_path / "writer")
+    writer = at(uri, tmp_path / "writer")
     digest, size_bytes = writer.carrier.put(b"weights" * 1000)
     consumer = start(uri, tmp_path / "home", MLFLOW_LEDGER_BLOBS=f"file://{store}")
     stored = "mlflow_ledger_blobs_stored_total"
@@ -196,7 +197,7 @@ def test_artifacts_go_from_the_bus_to_the_store(uri: str, tmp_path: Path, start:
 def test_a_store_that_takes_nothing_is_counted(uri: str, tmp_path: Path, start: Start) -> None:
     store = tmp_path / "file"
     store.write_text("no folder")
-    writer = host(uri, tmp_path / "writer")
+    writer = at(uri, tmp_path / "writer")
     writer.carrier.put(b"weights" * 1000)
     writer.close()
     consumer = start(uri, tmp_path / "home", MLFLOW_LEDGER_BLOBS=f"file://{store}")

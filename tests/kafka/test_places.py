@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 from mlflow_ledger.bus import KafkaSettings, Settings
 from mlflow_ledger.consumers import KafkaLedger, find_replica
 from mlflow_ledger.schemas import LogDamaged, LogForeign, LogUnavailable, RunCreated
+from tests.hardness.disks import fill, small_disk
 from tests.integration.programs import wait_until
 
 from .broker import Cluster
@@ -107,14 +106,8 @@ def test_a_home_that_cannot_be_made(tmp_path: Path) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB; only root may mount one."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("NOT TESTED: this machine permits no mounts, so no disk can be filled")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with small_disk(tmp_path / "disk", 2) as place:
+        yield place
 
 
 def test_a_home_that_is_full(disk: Path, tmp_path: Path) -> None:
@@ -123,9 +116,7 @@ def test_a_home_that_is_full(disk: Path, tmp_path: Path) -> None:
         with closing(ledger):
             ledger.write(lambda _: [run("before")])
             assert runs(ledger) == ["before"]
-            filler = disk / "filler"
-            free = os.statvfs(disk)
-            filler.write_bytes(bytes(free.f_bavail * free.f_frsize))
+            filler = fill(disk)
             elsewhere.write(lambda _: [run(f"r{number}") for number in range(400)])
             with pytest.raises(LogUnavailable, match=r"full|disk I/O"):
                 ledger.catch_up()
