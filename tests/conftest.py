@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+
 from .integration.browser import CHROMIUM, MISSING
 from .kafka import servers as kafka
 from .objects import servers as objects
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what tests start, also where a shell runs them in the background.
+
+    There it has them ignore it, which programs inherit that they start.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str | None:
