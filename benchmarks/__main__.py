@@ -140,6 +140,7 @@ def _run(parent: Path, sizes: Sizes, groups: Sequence[str], *, quick: bool) -> R
         rows: list[Row] = []
         for group in groups:
             rows += _group(group)(bench)
+            made.let_go()
         bench.say("done")
     return Report(rows, found, skipped, quick=quick)
 

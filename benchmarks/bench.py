@@ -77,7 +77,7 @@ class Bench:
         return self._load("history", shape, (Kind.LEDGER, *_SQL)), shape
 
     def _load(self, name: str, shape: Shape, kinds: tuple[Kind, ...]) -> dict[Kind, Store]:
-        stores = self.stores.make(name, kinds)
+        stores = self.stores.make(name, kinds, keep=True)
         for kind, store in stores.items():
             self.say(f"loading {shape.runs} runs into {kind}")
             load(store, shape)

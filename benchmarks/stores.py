@@ -84,17 +84,21 @@ class Stores:
         self.brokers = brokers
         self._files = files
         self._made: list[Store] = []
+        self._kept: list[Store] = []
 
     def make(
-        self, name: str, kinds: Iterable[Kind], *, delivery: str = "spool"
+        self, name: str, kinds: Iterable[Kind], *, delivery: str = "spool", keep: bool = False
     ) -> dict[Kind, Store]:
-        """Empty stores of these kinds, as far as they are to be had; the ledger comes first."""
+        """Empty stores of these kinds, as far as they are to be had; the ledger comes first.
+
+        Those to ``keep`` serve several groups of rows.
+        """
         made = {}
         for kind in kinds:
             uri = self._uri(kind, name, delivery)
             if uri is not None:
                 made[kind] = Store(kind, name, uri)
-        self._made += made.values()
+        (self._kept if keep else self._made).extend(made.values())
         return made
 
     def durable_ledger(self, name: str) -> Store:
@@ -118,10 +122,16 @@ class Stores:
         """The folder of a ledger."""
         return self.folder / f"{name}-ledger"
 
-    def close(self) -> None:
-        """Let go of all ledgers, so that their folders can go away."""
+    def let_go(self) -> None:
+        """Close what no other group will use: a process has one ledger, not a dozen, open."""
         while self._made:
             self._made.pop().close()
+
+    def close(self) -> None:
+        """Let go of all ledgers, so that their folders can go away."""
+        self._made += self._kept
+        self._kept.clear()
+        self.let_go()
 
     def _uri(self, kind: Kind, name: str, delivery: str) -> str | None:
         if kind is Kind.LEDGER:

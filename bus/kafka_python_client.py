@@ -91,15 +91,17 @@ class KafkaPythonClient:
 
     def ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """The last stable offset of each."""
+        at = {partition: self._at(partition) for partition in partitions}
         with self._failures():
-            found = self._asking().end_offsets([self._at(p) for p in partitions])
-        return {p: int(found[self._at(p)]) for p in partitions}
+            found = self._asking().end_offsets(list(at.values()))
+        return {partition: int(found[tp]) for partition, tp in at.items()}
 
     def beginnings(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """The offset of the first message there still is in each."""
+        at = {partition: self._at(partition) for partition in partitions}
         with self._failures():
-            found = self._asking().beginning_offsets([self._at(p) for p in partitions])
-        return {p: int(found[self._at(p)]) for p in partitions}
+            found = self._asking().beginning_offsets(list(at.values()))
+        return {partition: int(found[tp]) for partition, tp in at.items()}
 
     def at_time(self, partitions: Sequence[Partition], time_ms: int) -> dict[Partition, int]:
         """The first offset not appended before this moment."""

@@ -6,8 +6,9 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import TypeVar
 
 from mlflow_ledger.bus import (
     Forwarder,
@@ -42,6 +43,8 @@ from .unseen import Unseen
 __all__ = ["KafkaLedger"]
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _MOST_FOLLOWED = 5000
 _ENDS = ("FINISHED", "FAILED", "KILLED")
@@ -86,13 +89,22 @@ class KafkaLedger(Replicated, Speaking):
         With the brokers away it shows what this host knows, what waits to be sent included, and a
         warning is given once.
         """
-        with ExitStack() as stack:
-            yield self._mending(lambda: stack.enter_context(self._shown()))
+        with self._shown(follow=True) as db:
+            yield db
+
+    def _query_decided(self, ask: Callable[[sqlite3.Connection], T]) -> T:
+        """Ask what is here: the topics were copied for the verdict."""
+        return self._query(ask, lambda: self._shown(follow=False))
 
     @contextmanager
-    def _shown(self) -> Iterator[sqlite3.Connection]:
+    def _shown(self, *, follow: bool) -> Iterator[sqlite3.Connection]:
+        with ExitStack() as stack:
+            yield self._mending(lambda: stack.enter_context(self._shown_as_is(follow)))
+
+    @contextmanager
+    def _shown_as_is(self, follow: bool) -> Iterator[sqlite3.Connection]:
         with (
-            self._current() as current,
+            self._current(follow=follow) as current,
             Ledger.read(self) if current is self else current.read() as db,
         ):
             yield db
@@ -136,11 +148,15 @@ class KafkaLedger(Replicated, Speaking):
         self._overlay = None
 
     def _follow_topics(self) -> bool:
-        sent = self._unseen.sent(self.spool.first()) if len(self._unseen) else 0
+        sent = self._sent()
         followed = super()._follow_topics()
         if followed:
             self._unseen.forget(sent)
         return followed
+
+    def _sent(self) -> int:
+        """How much of what is not seen in the log yet was sent: whoever follows now sees it."""
+        return self._unseen.sent(self.spool.first()) if len(self._unseen) else 0
 
     def _notice_mirror(self, mark: int) -> None:
         super()._notice_mirror(mark)
@@ -148,12 +164,15 @@ class KafkaLedger(Replicated, Speaking):
             self.known.forget()
 
     @contextmanager
-    def _current(self) -> Iterator[Ledger]:
-        """The ledger to read from: this one, or what lies over it while events wait."""
+    def _current(self, *, follow: bool = True) -> Iterator[Ledger]:
+        """The ledger to read from: this one, or what lies over it while events wait.
+
+        Without ``follow`` the brokers are not asked whether there is more.
+        """
         ahead = self._settle()
-        if ahead:
+        if ahead or not follow:
             self._begin_mirror()
-        elif not self._follow_topics():
+        if not ahead and not (follow and self._follow_topics()):
             ahead = self._waits() or len(self._unseen) > 0
         if not ahead:
             self._lift()
@@ -293,7 +312,9 @@ class KafkaLedger(Replicated, Speaking):
 
     def _verdicts(self, said: Sequence[Outgoing]) -> list[Verdict]:
         self._begin_mirror()
+        sent = self._sent()
         self._follower.follow(self.settings.read_wait_s)
+        self._unseen.forget(sent)
         self._fold_rest()
         with Ledger.read(self) as db:
             return [verdict_of(db, said_of(outgoing)) for outgoing in said]

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -174,17 +174,24 @@ class Ledger:
 
     def query(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         """The answer to a question of the state; asks again where the state had to be repaired."""
+        return self._query(ask, self.read)
+
+    def _query(
+        self,
+        ask: Callable[[sqlite3.Connection], T],
+        read: Callable[[], AbstractContextManager[sqlite3.Connection]],
+    ) -> T:
         for _ in range(_TRIES):
             mark = self.files.mark()
             try:
-                with self.read() as db:
+                with read() as db:
                     return ask(db)
             except StateDamaged as error:
                 self.repair(mark, error)
                 break
             except ChangedMeanwhile:
                 continue
-        with self.read() as db:
+        with read() as db:
             return ask(db)
 
     def catch_up(self, progress: Progress | None = None) -> Position:

@@ -7,7 +7,7 @@ import threading
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mlflow_ledger.bus import Outgoing, Stored, prepare
 from mlflow_ledger.schemas import Encoded, Envelope, Event, Refused, RunCreated, RunDataLogged
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # an embedded ledger does without Kafka's client
 
     from .replica import Replica
 
-__all__ = ["Said", "Speaking", "Verdict", "said_of", "verdict_of"]
+__all__ = ["Query", "Said", "Speaking", "Verdict", "said_of", "verdict_of"]
 
 T = TypeVar("T")
 
@@ -33,6 +33,13 @@ Said = tuple[str, int]
 
 Verdict = tuple[str, str] | tuple[()] | None
 """What became of a record: refused with code and message, accepted, or not folded yet."""
+
+
+class Query(Protocol):
+    """Asks a state."""
+
+    def __call__(self, ask: Callable[[sqlite3.Connection], T], /) -> T:
+        """The answer to a question."""
 
 
 class Speaking(Ledger):
@@ -81,7 +88,7 @@ class Speaking(Ledger):
         """
         if foreseen is not None and self._say_foreseen(foreseen) is not None:
             return list(foreseen.events)
-        return self._say_decided(decide, foreseen)
+        return self._say_decided(decide, foreseen)[0]
 
     def write_and_ask(
         self,
@@ -95,8 +102,8 @@ class Speaking(Ledger):
             said = self._say_foreseen(foreseen)
             if said is not None:
                 return answer(said[0].record.envelope)
-        self._say_decided(decide, foreseen)
-        return self.query(question)
+        _, query = self._say_decided(decide, foreseen)
+        return query(question)
 
     def _say_foreseen(self, foreseen: Foreseen) -> Sequence[Outgoing] | None:
         """Say what was foreseen, if it holds and cannot lose a race; returns what was said."""
@@ -113,11 +120,11 @@ class Speaking(Ledger):
         self._deliver(said, foreseen.events)
         return said
 
-    def _say_decided(self, decide: Decide, foreseen: Foreseen | None) -> list[Event]:
+    def _say_decided(self, decide: Decide, foreseen: Foreseen | None) -> tuple[list[Event], Query]:
         """Decide by the replica, deliver, and wait for the verdict where there can be another.
 
         Who lost a race decides again, by what has won: that gives MLflow's own error, or the next
-        number of a version.
+        number of a version. Returns what was said, and how to ask a state that holds it.
         """
         lost: Refused | None = None
         for _ in range(_MOST_RACES):
@@ -125,22 +132,26 @@ class Speaking(Ledger):
             if self._may_lose(events):
                 self._check_reachable(events[0])
                 self._publish(said)
-                lost = self._lost(said, events)
+                lost, query = self._lost(said, events), self._query_decided
             else:
                 self._deliver(said, events)
-                lost = None
+                lost, query = None, self.query
             with self._speaking:
                 self._follow_known()
                 self.known.note([(type(event).__name__, event.subject) for event in events])
                 self._note_own(events)
             if lost is None:
                 if foreseen is not None:
-                    self._learn(foreseen)
-                return events
+                    self._learn(foreseen, query)
+                return events, query
         assert lost is not None
         raise lost
 
-    def _learn(self, foreseen: Foreseen) -> None:
+    def _query_decided(self, ask: Callable[[sqlite3.Connection], T]) -> T:
+        """As :meth:`query`, right after a verdict came: by then the state holds what was said."""
+        return self.query(ask)
+
+    def _learn(self, foreseen: Foreseen, query: Query) -> None:
         """Look at the state for what lets the next such command do without."""
         with self._speaking:
             self._follow_known()
@@ -151,7 +162,7 @@ class Speaking(Ledger):
                 if self.known.offset == offset:  # else the view may be older than what is known
                     foreseen.learn(self.known, db)
 
-        self.query(look)
+        query(look)
 
     def _keep_refusal(self, refused: Refused) -> None:
         rejected = rejection_of(refused)

@@ -33,7 +33,7 @@ from .known import Foreseen, Known
 from .query_service import QueryService
 from .remote import RemoteState, RemoteView
 from .replica import Replica
-from .speaking import Speaking, said_of
+from .speaking import Query, Speaking, said_of
 from .wire import PROTOCOL, check_versions, event_in
 
 __all__ = ["RemoteAnalytics", "ThinLedger"]
@@ -264,7 +264,7 @@ class ThinLedger(Speaking):
     def _follow_known(self) -> None:
         """What others have said comes with each view that is opened."""
 
-    def _learn(self, foreseen: Foreseen) -> None:
+    def _learn(self, foreseen: Foreseen, query: Query) -> None:
         def look(db: sqlite3.Connection) -> None:
             state: RemoteState = db  # type: ignore[assignment]  # see read
             state.open()
@@ -272,7 +272,7 @@ class ThinLedger(Speaking):
                 if self._known.offset == state.offset:  # else others know better
                     foreseen.learn(self._known, db)
 
-        self.query(look)
+        query(look)
 
     def _published(self, stored: Sequence[Stored]) -> None:
         with self._speaking:

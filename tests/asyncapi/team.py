@@ -8,18 +8,16 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from mlflow_ledger.bus import (
     KafkaLog,
     KafkaSettings,
     Outgoing,
-    SqliteLog,
     Writer,
     kafka_place,
-    partition_of,
 )
-from mlflow_ledger.schemas import Event, LedgerCreated, decode
+from mlflow_ledger.schemas import Event, LedgerCreated
 from tests.integration.programs import (
     ENDS_WITHIN_S,
     PYTHON,
@@ -31,7 +29,7 @@ from tests.kafka.servers import servers
 
 from .loading import CONSUMERS, DOCUMENT_PATH
 
-__all__ = ["Mirror", "Program", "Team", "team"]
+__all__ = ["Program", "Team", "team"]
 
 LEDGER_ID = "0123456789abcdef"
 
@@ -81,31 +79,6 @@ def team() -> Iterator[Team]:
     made = Team()
     yield made
     made.log.close()
-
-
-class Mirror:
-    """Copies what an embedded ledger says to a ledger's topics."""
-
-    def __init__(self, store: Path, team: Team) -> None:
-        self._source = SqliteLog(store / "log.sqlite")
-        self._position = self._source.start()
-        self._team = team
-
-    def copy(self) -> None:
-        """Copy what came since."""
-        records = list(self._source.read(self._position))
-        end = self._source.end()
-        self._team.log.append([self._outgoing(stored) for stored in records])
-        self._position = end
-
-    def close(self) -> None:
-        self._source.close()
-
-    def _outgoing(self, stored: Any) -> Outgoing:
-        record = stored.record
-        event = decode(record.envelope.type, record.head, record.content)
-        number = partition_of(event.key, self._team.counts[event.topic])
-        return Outgoing((event.topic, number), record, event.key)
 
 
 class Program:

@@ -1,15 +1,11 @@
-"""examples/consumers/scoring_worker.py, as a process, between two topics of a real broker.
-
-The worker loads models from an embedded ledger, whose events are mirrored to the topics that it
-follows: what it needs is a tracking URI and a catalog that say the same.
-"""
+"""examples/consumers/scoring_worker.py, as a process, on a ledger in Kafka, between two topics."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +13,8 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from mlflow import MlflowClient
 
-from tests.asyncapi.team import Mirror, Program, Team, team
+from tests.asyncapi.team import Program, Team, team
 
-from .conftest import Once
 from .programs import PYTHON, SCRIPTS, run, wait_until
 
 pytestmark = pytest.mark.brokers
@@ -28,23 +23,25 @@ MODEL, ALIAS, WITHIN_S = "wine", "champion", 120
 
 
 class Registered:
-    """A registered model whose version n predicts n, and how the topics hear of it."""
+    """A registered model whose version n predicts n, in a ledger in Kafka."""
 
-    def __init__(self, store: Path, team: Team) -> None:
-        self.tracking_uri = f"ledger:{store}"
-        self._client = MlflowClient(self.tracking_uri, self.tracking_uri)
-        self._mirror = Mirror(store, team)
+    def __init__(self, team: Team, folder: Path) -> None:
+        self.environment = {
+            "MLFLOW_TRACKING_URI": f"{team.log.place}?delivery=ack",
+            "MLFLOW_LEDGER_HOME": str(folder / "home"),
+        }
+        self.late = folder / "late"
+        """Where version 3 lies: a folder that can be moved away."""
+        run(folder, PYTHON, SCRIPTS / "constants.py", self.late, **self.environment)
+        uri = self.environment["MLFLOW_TRACKING_URI"]
+        self._client = MlflowClient(uri, uri)
+        assert self._client.create_model_version(MODEL, self.late.as_uri()).version == "3"
 
     def promote(self, number: int) -> None:
         self._client.set_registered_model_alias(MODEL, ALIAS, str(number))
-        self._mirror.copy()
 
     def break_alias(self) -> None:
         self._client.delete_registered_model_alias(MODEL, ALIAS)
-        self._mirror.copy()
-
-    def close(self) -> None:
-        self._mirror.close()
 
 
 class Stream:
@@ -124,15 +121,9 @@ def ledger() -> Iterator[Team]:
 
 
 @pytest.fixture
-def registered(once: Once, ledger: Team, tmp_path: Path) -> Iterator[Registered]:
-    def make(folder: Path) -> None:
-        run(folder, PYTHON, SCRIPTS / "constants.py", MLFLOW_TRACKING_URI="ledger:./store")
-
-    folder, _ = once("constants", make)
-    store = Path(shutil.copytree(folder / "store", tmp_path / "store"))
-    made = Registered(store, ledger)
-    yield made
-    made.close()
+def registered(ledger: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registered:
+    monkeypatch.setenv("MLFLOW_LEDGER_HOME", str(tmp_path / "home"))
+    return Registered(ledger, tmp_path)
 
 
 @pytest.fixture
@@ -154,7 +145,7 @@ def start(
                 tmp_path, "scoring_worker.py", *ledger.options,
                 "--model", f"models:/{MODEL}@{ALIAS}",
                 "--rows", stream.rows, "--scores", stream.scores,
-                MLFLOW_TRACKING_URI=registered.tracking_uri,
+                **registered.environment,
             )
         )  # fmt: skip
         return started[-1]
@@ -173,14 +164,15 @@ def test_the_model_is_swapped_while_rows_flow(
     stream.flow_until_version(1)
     stream.send(b"no row at all")
     stream.send(json.dumps({"y": 1.0}).encode())
-    blobs = tmp_path / "store/blobs"
-    hidden = blobs.rename(tmp_path / "hidden")
-    registered.promote(2)
-    worker.wait_for("models:/wine/2 cannot be loaded, the one before stays")
+    hidden = registered.late.rename(tmp_path / "hidden")
+    registered.promote(3)
+    worker.wait_for("models:/wine/3 cannot be loaded, the one before stays")
     stream.send()
     stream.drain()
     assert stream.seen[-1][1]["version"] == 1
-    hidden.rename(blobs)
+    hidden.rename(registered.late)
+    stream.flow_until_version(3)
+    registered.promote(2)
     stream.flow_until_version(2)
     registered.break_alias()  # without an alias the champion stays the one it was
     stream.send()
@@ -199,9 +191,9 @@ def test_the_model_is_swapped_while_rows_flow(
         (s["row"].rpartition("/")[0], int(s["row"].rpartition("/")[2]), s["version"])
         for s in scores.values()
     )
-    for first, second in itertools.pairwise(by_place):
-        if first[0] == second[0]:
-            assert first[2] <= second[2]  # once changed over, never back
+    for _, of_partition in itertools.groupby(by_place, key=itemgetter(0)):
+        versions = [version for version, _ in itertools.groupby(of_partition, key=itemgetter(2))]
+        assert versions == sorted(versions, key=[1, 3, 2].index)  # once changed over, never back
 
 
 def test_killed_and_started_again_it_scores_every_row(
