@@ -132,8 +132,7 @@ class KafkaLedger(Replicated, Speaking):
         if not len(self._unseen) or self._waits():
             return
         try:
-            self._begin_mirror()
-            self._follower.follow(self.settings.read_wait_s)
+            self._follow_sent()
         except LogError as error:  # it stands in the log all the same
             _log.debug("what was sent is not copied back yet: %s", error)
 
@@ -153,6 +152,13 @@ class KafkaLedger(Replicated, Speaking):
         if followed:
             self._unseen.forget(sent)
         return followed
+
+    def _follow_sent(self) -> None:
+        """Copy at least what this process has sent."""
+        self._begin_mirror()
+        sent = self._sent()
+        self._follower.follow(self.settings.read_wait_s)
+        self._unseen.forget(sent)
 
     def _sent(self) -> int:
         """How much of what is not seen in the log yet was sent: whoever follows now sees it."""
@@ -311,10 +317,7 @@ class KafkaLedger(Replicated, Speaking):
         return None
 
     def _verdicts(self, said: Sequence[Outgoing]) -> list[Verdict]:
-        self._begin_mirror()
-        sent = self._sent()
-        self._follower.follow(self.settings.read_wait_s)
-        self._unseen.forget(sent)
+        self._follow_sent()
         self._fold_rest()
         with Ledger.read(self) as db:
             return [verdict_of(db, said_of(outgoing)) for outgoing in said]

@@ -35,7 +35,8 @@ class Registered:
         run(folder, PYTHON, SCRIPTS / "constants.py", self.late, **self.environment)
         uri = self.environment["MLFLOW_TRACKING_URI"]
         self._client = MlflowClient(uri, uri)
-        assert self._client.create_model_version(MODEL, self.late.as_uri()).version == "3"
+        late = self._client.create_model_version(MODEL, self.late.as_uri())
+        assert int(late.version) == 3
 
     def promote(self, number: int) -> None:
         self._client.set_registered_model_alias(MODEL, ALIAS, str(number))

@@ -169,7 +169,8 @@ def compare_runs(visit: Visit, experiment_id: str) -> None:
 
 def look_at_charts(visit: Visit, experiment_id: str) -> None:
     page = visit.page
-    visit.open(f"/experiments/{experiment_id}/runs?compareRunsMode=CHART")
+    visit.open(f"/experiments/{experiment_id}/runs?compareRunsMode=CHART&searchFilter=")
+    expect(page.get_by_text("8 matching runs")).to_be_visible()
     page.get_by_test_id("search-box").fill("params.depth = '4'")
     page.get_by_test_id("search-box").press("Enter")
     expect(page.get_by_text("4 matching runs")).to_be_visible()

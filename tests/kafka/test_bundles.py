@@ -246,7 +246,7 @@ def test_long_work_is_told_and_short_work_is_not(
     assert told.told == []
     ledger.close()
     monkeypatch.setattr("mlflow_ledger.consumers.follower.WORTH_TELLING", 50)
-    monkeypatch.setattr("mlflow_ledger.consumers.kafka_ledger.WORTH_TELLING", 50)
+    monkeypatch.setattr("mlflow_ledger.consumers.replicated.WORTH_TELLING", 50)
     monkeypatch.setattr("mlflow_ledger.consumers.cold_start._MIN_TOLD_BYTES", 1)
     monkeypatch.setattr("mlflow_ledger.consumers.keyed_state._BATCH", 100)
     ledger = at(uri, tmp_path / "long", blobs, told)

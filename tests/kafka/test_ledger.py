@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +89,16 @@ def test_hosts_that_begin_a_ledger_at_once_begin_the_same(tmp_path: Path) -> Non
         assert len({replica.ledger_id for replica in found}) == 1
     finally:
         drop(place)
+
+
+def test_closed_again_it_leaves_a_removed_replica_alone(two: list[KafkaLedger]) -> None:
+    """A process closes at its end what it has closed before."""
+    ledger = two[0]
+    ledger.write(lambda _: [run("r")])
+    ledger.close()
+    shutil.rmtree(ledger.folder)
+    ledger.close()
+    assert not ledger.folder.exists()
 
 
 def race(hosts: list[KafkaLedger], *says: list[Event]) -> list[str]:
