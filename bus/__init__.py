@@ -10,7 +10,7 @@ from .fork import Forkable, abandon, forkable
 from .forwarder import Forwarder, ForwarderStatus
 from .inode import inode_of
 from .kafka_records import UNREADABLE, message_of, record_of_message, unreadable_record
-from .kafka_settings import KAFKA_SCHEME, KafkaPlace, KafkaSettings, kafka_place
+from .kafka_settings import KAFKA_SCHEME, KafkaPlace, KafkaSettings, TopicsMissing, kafka_place
 from .lock import FileLock
 from .log import TOPICS, Log, Outgoing, Stored
 from .memory import MemoryLog
@@ -83,6 +83,7 @@ __all__ = [
     "SqliteLog",
     "Stored",
     "Synchronous",
+    "TopicsMissing",
     "Waiting",
     "Writer",
     "abandon",

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from mlflow_ledger.schemas import LogError, RecordRefused, format_time
+from mlflow_ledger.schemas import LedgerError, LogError, RecordRefused, format_time
 
 from .failpoint import reach
 from .fork import forkable
@@ -79,6 +79,8 @@ class Forwarder:
         self._most_records = self._limit = most_records
         self._delays_s = (first_delay_s, most_delay_s)
         self._turn = FileLock(spool.path.with_name(f"{spool.path.name}.forward"))
+        self.sent = 0
+        """How many records this one has sent, in this process and not in others."""
         self._begin()
         forkable(self)
 
@@ -232,6 +234,7 @@ class Forwarder:
         except _REFUSALS as error:
             self._is_refused(batch, error)
             return 0.0
+        self.sent += len(batch)
         reach("forward.sent")
         self._is_back()
         self.spool.forget(batch[-1][0])
@@ -269,7 +272,8 @@ class Forwarder:
                 self.uri, error or type(error).__name__, self.spool.path,
             )  # fmt: skip
         since_ms = self._away[0] if self._away else time.time_ns() // 1_000_000
-        self._away = (since_ms, f"{type(error).__name__}: {error}")
+        said = str(error) if isinstance(error, LedgerError) else f"{type(error).__name__}: {error}"
+        self._away = (since_ms, said)
         delay_s, self._delay_s = self._delay_s, min(2 * self._delay_s, self._delays_s[1])
         return delay_s * random.uniform(0.5, 1.0)  # noqa: S311  # so that not all ask at once
 

@@ -240,7 +240,8 @@ class KafkaLog:
 
     def is_empty(self) -> bool:
         """Whether nothing was ever said here, not even that a ledger begins."""
-        return self._ends()[_CATALOG] == 0
+        with self._asking:
+            return self._open().ends([_CATALOG])[_CATALOG] == 0
 
     def beginning(self) -> LedgerCreated:
         """The ledger's creation, which is its first record.

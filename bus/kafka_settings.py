@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from mlflow_ledger.schemas import SettingsError
+from mlflow_ledger.schemas import LogMissing, SettingsError
 
 from .kafka_security import KafkaSecurity
 from .settings import read_settings
 
-__all__ = ["KAFKA_SCHEME", "KafkaPlace", "KafkaSettings", "kafka_place"]
+__all__ = ["KAFKA_SCHEME", "KafkaPlace", "KafkaSettings", "TopicsMissing", "kafka_place"]
 
 KAFKA_SCHEME = "ledger+kafka"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
+_MOST_PORT = 65535
 _LOOKS_LIKE = f"one looks like {KAFKA_SCHEME}://host:9092/team"
 
 
@@ -57,8 +59,11 @@ def kafka_place(uri: str) -> KafkaPlace:
         )
         raise SettingsError(msg)
     servers = tuple(parts.netloc.split(","))
+    if parts.fragment:
+        msg = f"{uri!r}: what is #{parts.fragment}? {_LOOKS_LIKE}"
+        raise SettingsError(msg)
     for server in servers:
-        if not _ADDRESS.fullmatch(server):
+        if not _ADDRESS.fullmatch(server) or int(server.rpartition(":")[2]) > _MOST_PORT:
             msg = f"{server!r} in {uri!r} is no host:port; {_LOOKS_LIKE}"
             raise SettingsError(msg)
     name = parts.path.strip("/")
@@ -69,6 +74,16 @@ def kafka_place(uri: str) -> KafkaPlace:
         )
         raise SettingsError(msg)
     return KafkaPlace(servers, name)
+
+
+class TopicsMissing(LogMissing):
+    """Not all topics of a ledger are there."""
+
+    def __init__(self, place: KafkaPlace, missing: Sequence[str], cluster_id: str) -> None:
+        """Of these topics, by their names on the cluster."""
+        super().__init__(f"there is no ledger {place}: the topics {', '.join(missing)} are missing")
+        self.missing = frozenset(missing)
+        self.cluster_id = cluster_id
 
 
 class KafkaSettings(KafkaSecurity):

@@ -16,12 +16,12 @@ from kafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from mlflow_ledger.schemas import LogForeign, LogMissing, LogUnavailable
+from mlflow_ledger.schemas import LogForeign, LogUnavailable
 
 from .kafka_failures import denied, failure, unavailable
 from .kafka_probe import refusal
 from .kafka_python import connected
-from .kafka_settings import KafkaPlace, KafkaSettings
+from .kafka_settings import KafkaPlace, KafkaSettings, TopicsMissing
 from .log import TOPICS
 
 __all__ = ["FACTS", "Topics", "create_topics", "look_at_topics"]
@@ -87,7 +87,7 @@ def look_at_topics(place: KafkaPlace, settings: KafkaSettings) -> Topics:
     """What the cluster says of the topics.
 
     Raises:
-        LogMissing: one of them is not there.
+        TopicsMissing: one of them is not there.
         LogUnavailable: the cluster cannot be reached.
         LogForeign: a topic is set to forget.
     """
@@ -149,8 +149,7 @@ def _look(admin: Any, place: KafkaPlace, settings: KafkaSettings) -> Topics:
         if not _is_there(described.get(place.topic(topic), {"error_code": 3}))
     ]
     if missing:
-        msg = f"there is no ledger {place}: the topics {', '.join(missing)} are missing"
-        raise LogMissing(msg)
+        raise TopicsMissing(place, missing, str(admin.describe_cluster()["cluster_id"]))
     found = _settings(admin, place, settings, described)
     _check_settings(place, found)
     return Topics(

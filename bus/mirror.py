@@ -212,6 +212,11 @@ class MirrorLog(SqliteLog):
         ]
         return Position(self.ledger_id, {EMBEDDED: min(first, default=self.last_offset() + 1)})
 
+    def times(self) -> tuple[int, int] | None:
+        """When the first and the last event were appended, in milliseconds since 1970."""
+        ((first, last),) = self._ask("SELECT min(append_ms), max(append_ms) FROM events")
+        return None if first is None else (first, last)
+
     def _seq_of(self, topic: str, number: int, offset: int) -> int | None:
         """The first event of a partition that stands there or behind, None where there is none."""
         of_partition = "WHERE topic = ? AND partition = ?"

@@ -105,16 +105,22 @@ def read_settings(kind: type[_Kind], **options: str) -> _Kind:
         return kind(**options)  # type: ignore[arg-type]  # pydantic reads texts
     except ValidationError as error:
         prefix = str(kind.model_config.get("env_prefix"))
-        problems = "; ".join(_problem(prefix, e) for e in error.errors(include_input=False))
+        problems = "; ".join(
+            _problem(prefix, e, options) for e in error.errors(include_input=False)
+        )
         raise SettingsError(problems) from error
     except OSError as error:
         msg = f"cannot read .env in the current folder: {error.strerror}"
         raise SettingsError(msg) from error
 
 
-def _problem(prefix: str, error: Mapping[str, Any]) -> str:
+def _problem(prefix: str, error: Mapping[str, Any], options: Mapping[str, str]) -> str:
     if not error["loc"]:
         return str(error["msg"]).removeprefix("Value error, ")
+    setting = error["loc"][0]
+    option = next((name for name, of in _OPTIONS.items() if of == setting), None)
+    if option is not None and setting in options:
+        return f"the URI's option {option!r}: {error['msg']}"
     return f"{prefix}{'_'.join(map(str, error['loc'])).upper()}: {error['msg']}"
 
 

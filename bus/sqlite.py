@@ -225,6 +225,11 @@ class SqliteLog:
             low, high = (low, middle) if append_ms > time_ms else (middle + 1, high)
         return Position(self.ledger_id, {EMBEDDED: low})
 
+    def times(self) -> tuple[int, int] | None:
+        """When the first and the last event were appended, in milliseconds since 1970."""
+        first, last = self.at(1), self.at(self.last_offset())
+        return (first.append_ms, last.append_ms) if first and last else None
+
     def stream(self, stored: Stored) -> Partition:
         """The partition whose order a record keeps."""
         return stored.partition

@@ -14,6 +14,7 @@ from mlflow_ledger.bus import (
     KafkaPlace,
     KafkaSettings,
     MirrorLog,
+    TopicsMissing,
     Writer,
     share,
 )
@@ -111,12 +112,13 @@ def find_replica(
         settings = settings.model_copy(update={"timeout_s": asking})
     log = KafkaLog(place, settings)
     try:
-        found = _ask(log, place, home, create=create)
+        found = _ask(log, known, place, home, create=create)
         if known is not None and known.cluster_id == found.cluster_id and known.folder.exists():
             known.check(log)
     except LogUnavailable as error:
         if known is None:
-            raise
+            msg = f"{error}; and this host has no replica of {place} to go on with"
+            raise LogUnavailable(msg) from error
         _log.warning("%s; going on with what this host has in %s", error, known.folder)
         return known
     finally:
@@ -126,12 +128,15 @@ def find_replica(
     return found
 
 
-def _ask(log: KafkaLog, place: KafkaPlace, home: Path, *, create: bool) -> Replica:
+def _ask(
+    log: KafkaLog, known: Replica | None, place: KafkaPlace, home: Path, *, create: bool
+) -> Replica:
     try:
         topics = log.topics
-    except LogMissing:
+    except TopicsMissing as error:
         if not create:
             raise
+        _check_never_began(log, known, error)
         topics = log.create()
     if create and log.is_empty():
         _begin(log)
@@ -147,6 +152,29 @@ def _ask(log: KafkaLog, place: KafkaPlace, home: Path, *, create: bool) -> Repli
     return Replica(
         place, home, topics.cluster_id, beginning.ledger_id, counts, dict(topics.ids)
     )  # fmt: skip
+
+
+def _check_never_began(log: KafkaLog, known: Replica | None, error: TopicsMissing) -> None:
+    """Topics are made for a new ledger only: made anew, those of another would look whole.
+
+    Raises:
+        LogMissing: the ledger has begun, as its catalog says, or what this host knows.
+    """
+    place = log.place
+    here = known is not None and known.cluster_id == error.cluster_id and known.folder.exists()
+    if not here and (place.topic("catalog") in error.missing or log.is_empty()):
+        return
+    msg = (
+        f"of {place} the topics {', '.join(sorted(error.missing))} are missing: somebody deleted "
+        "them. Restore them from a backup"
+    )
+    if here:
+        assert known is not None
+        msg += (
+            f"; what this host knows is in {known.folder}. If a new ledger is meant, move that "
+            "folder away"
+        )
+    raise LogMissing(msg) from error
 
 
 def _begin(log: KafkaLog) -> None:

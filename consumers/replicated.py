@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _FIRST_REST_S, _MOST_REST_S = 1.0, 10.0
+_LOOK_AGAIN_S = 30.0
+"""How often who follows for ever makes sure that the topics are the ones that they were."""
 
 
 class Replicated(Ledger):
@@ -69,6 +71,7 @@ class Replicated(Ledger):
         self._rest_s = 0.0
         self._whole = False
         self._mirror_mark = 0
+        self._look_again_at = 0.0
 
     @property
     def ledger_id(self) -> str:
@@ -115,7 +118,14 @@ class Replicated(Ledger):
 
     def _advanced(self, budget_s: float, progress: Progress | None) -> Position:
         self._begin_mirror()
-        end = self._follower.advance(budget_s, progress)
+        if time.monotonic() > self._look_again_at:
+            self._follower.check_again()
+            self._look_again_at = time.monotonic() + _LOOK_AGAIN_S
+        try:
+            end = self._follower.advance(budget_s, progress)
+        except LogUnavailable:
+            self._follower.check_again()  # others may come in the place of what was there
+            raise
         self._fold_rest(progress)
         return end
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_ledger.bus import EMBEDDED, Position, Selection
+from mlflow_ledger.bus import EMBEDDED, Selection, Stored
 from mlflow_ledger.consumers import Ledger
 from mlflow_ledger.schemas import (
     CommandRejected,
@@ -27,7 +27,7 @@ from mlflow_ledger.schemas import (
 from .address import Address, Unknown
 from .detail import short, shortened
 from .model_history import Change, ModelHistory, Told
-from .moment import position_since
+from .moment import Since
 from .verdicts import Judged, folded, judged
 
 __all__ = ["AuditRow", "audit"]
@@ -90,31 +90,32 @@ def audit(
     if address is not None and address.alias is not None:
         msg = f"{entity!r} names an alias; ask for a version, such as {address.subject}/1"
         raise SettingsError(msg)
-    first = position_since(ledger.log, since).offset(EMBEDDED)
-    rows = _everything(ledger, first) if address is None else _about(ledger, address, first)
+    begin = Since.read(ledger.log, since)
+    rows = _everything(ledger, begin) if address is None else _about(ledger, address, begin)
     return itertools.islice(rows, limit)
 
 
-def _everything(ledger: Ledger, first: int) -> Iterator[AuditRow]:
-    position = Position(ledger.ledger_id, {EMBEDDED: first})
-    for entry in judged(ledger, ledger.log.read(position), folded(ledger)):
+def _everything(ledger: Ledger, since: Since) -> Iterator[AuditRow]:
+    records = filter(since.holds, ledger.log.read(since.position))
+    for entry in judged(ledger, records, folded(ledger)):
         yield _row(ledger, entry)
 
 
-def _about(ledger: Ledger, address: Address, first: int) -> Iterator[AuditRow]:
-    """The rows about one entity from an offset on; those before decide whether it is known."""
+def _about(ledger: Ledger, address: Address, since: Since) -> Iterator[AuditRow]:
+    """The rows about one entity from a moment on; those before decide whether it is known."""
     known = False
+    first = since.position.offset(EMBEDDED)
     rows = _of_model if address.kind == "models" else _of_subject
-    for offset, row in rows(ledger, address):
+    for stored, row in rows(ledger, address):
         known = True
-        if offset >= first:
+        if stored.offset >= first and since.holds(stored):
             yield row
     if not known:
         msg = f"nothing in the ledger in {ledger.folder} is about {address}"
         raise Unknown(msg)
 
 
-def _of_subject(ledger: Ledger, address: Address) -> Iterator[tuple[int, AuditRow]]:
+def _of_subject(ledger: Ledger, address: Address) -> Iterator[tuple[Stored, AuditRow]]:
     selections = [Selection(subjects=(address.subject,))]
     if address.kind == "runs" and (experiment := _experiment_of(ledger, address)):
         of_experiment = (ExperimentDeleted, ExperimentRestored, ExperimentPurged)
@@ -125,7 +126,7 @@ def _of_subject(ledger: Ledger, address: Address) -> Iterator[tuple[int, AuditRo
     found = (ledger.log.select(selection) for selection in selections)
     end = folded(ledger)
     for entry in judged(ledger, _merged(*found), end):
-        yield entry.stored.offset, _row(ledger, entry)
+        yield entry.stored, _row(ledger, entry)
 
 
 def _merged(*streams: Iterator[Any]) -> Iterator[Any]:
@@ -143,7 +144,7 @@ def _experiment_of(ledger: Ledger, run: Address) -> str | None:
     return None
 
 
-def _of_model(ledger: Ledger, address: Address) -> Iterator[tuple[int, AuditRow]]:
+def _of_model(ledger: Ledger, address: Address) -> Iterator[tuple[Stored, AuditRow]]:
     for told in ModelHistory(ledger, address.name).told():
         changes = told.changes
         if address.version is not None:
@@ -151,7 +152,7 @@ def _of_model(ledger: Ledger, address: Address) -> Iterator[tuple[int, AuditRow]
             refused = told.judged.verdict.kind != "accepted" and told.version == address.version
             if not changes and not refused:
                 continue
-        yield told.judged.stored.offset, _row(ledger, told.judged, told, changes)
+        yield told.judged.stored, _row(ledger, told.judged, told, changes)
 
 
 def _row(

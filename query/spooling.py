@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlflow_ledger.bus import KAFKA_SCHEME, Log, Spool
+from mlflow_ledger.bus import KAFKA_SCHEME, KafkaLog, KafkaSettings, Log, Spool
 from mlflow_ledger.schemas import SettingsError, format_time
 
 __all__ = ["RefusedRow", "Spooled", "WaitingRow", "spool_of", "spooled"]
+
+
+_LEAST_PATIENCE_S = 1.0  # a healthy broker needs some of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,10 @@ class Spooled:
     refused: list[RefusedRow]
 
 
-def spool_of(uri: str) -> tuple[Spool, Log]:
+def spool_of(uri: str, patience_s: float | None = None) -> tuple[Spool, Log]:
     """The spool of this host for a ledger, and the log that it is sent to.
+
+    With ``patience_s`` no request to the brokers takes longer.
 
     Raises:
         SettingsError: what is logged to that ledger is never spooled.
@@ -65,7 +70,12 @@ def spool_of(uri: str) -> tuple[Spool, Log]:
             "?query= away, and unset MLFLOW_LEDGER_QUERY, to see this host's spool"
         )
         raise SettingsError(msg)
-    return ledger.spool, ledger.kafka
+    if patience_s is None:
+        return ledger.spool, ledger.kafka
+    settings = KafkaSettings.read()
+    timeout_s = min(settings.timeout_s, max(patience_s, _LEAST_PATIENCE_S))
+    hasty = settings.model_copy(update={"timeout_s": timeout_s})
+    return ledger.spool, KafkaLog(ledger.kafka.place, hasty, ledger.ledger_id)
 
 
 def spooled(spool: Spool) -> Spooled:

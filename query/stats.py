@@ -76,8 +76,7 @@ def stats(ledger: Ledger) -> Stats:
     entities = ledger.query(
         lambda db: {name: int(db.execute(sql).fetchone()[0]) for name, sql in _ENTITIES.items()}
     )
-    last = ledger.log.last_offset()
-    times = [stored.append_ms for offset in (1, last) if (stored := ledger.log.at(offset))]
+    times = ledger.log.times()
     position = str(ledger.log.end())
     ledger.close()  # what SQLite keeps beside an open file, and what a crash has left, goes with it
     return Stats(

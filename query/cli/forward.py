@@ -37,7 +37,7 @@ def forward(uri: str, patience_s: float, refused: bool, as_json: bool) -> None:
     from mlflow_ledger.bus import Forwarder
     from mlflow_ledger.query import spooling
 
-    spool, log = spooling.spool_of(uri)
+    spool, log = spooling.spool_of(uri, patience_s)
     try:
         if refused:
             spool.retry_refused()
@@ -52,7 +52,7 @@ def forward(uri: str, patience_s: float, refused: bool, as_json: bool) -> None:
         spool.close()
         log.close()
     aside = status.refused - aside
-    sent = max(before - left - aside, 0)
+    sent = forwarder.sent
     if as_json:
         print_json({"sent": sent, "left": left, "refused": aside, "error": status.error})
     else:
@@ -60,6 +60,6 @@ def forward(uri: str, patience_s: float, refused: bool, as_json: bool) -> None:
         if aside:
             click.echo(f"{aside} were not taken, and are kept: mlflow-ledger spool {safe(uri)}")
         if left and status.error:
-            click.echo(safe(status.error), err=True)
+            click.echo(f"Error: {safe(status.error)}", err=True)
     if left or aside:
         raise click.exceptions.Exit(1)

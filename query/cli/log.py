@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ from .output import on_terminal, print_json_line, safe, said, wait
 if TYPE_CHECKING:
     from mlflow_ledger.bus import Stored
     from mlflow_ledger.consumers import Ledger
+    from mlflow_ledger.query.moment import Since
 
 __all__ = ["log"]
 
@@ -38,13 +40,12 @@ def log(uri: str, follow: bool, since: str | None, limit: int | None, as_json: b
     These are the events that were accepted, and the commands that were refused; `audit` tells
     which is which.
     """
-    from mlflow_ledger.bus import EMBEDDED
-    from mlflow_ledger.query.moment import position_since
+    from mlflow_ledger.query.moment import Since
 
     ledger = ledger_at(uri)
-    first = position_since(ledger.log, since).offset(EMBEDDED)
+    begin = Since.read(ledger.log, since)
     try:
-        for stored in _events(ledger, first, limit, follow):
+        for stored in islice(_events(ledger, begin, follow), limit):
             if as_json:
                 print_json_line(_document(ledger, stored))
             else:
@@ -54,17 +55,16 @@ def log(uri: str, follow: bool, since: str | None, limit: int | None, as_json: b
             raise
 
 
-def _events(ledger: Ledger, first: int, limit: int | None, follow: bool) -> Iterator[Stored]:
+def _events(ledger: Ledger, since: Since, follow: bool) -> Iterator[Stored]:
     from mlflow_ledger.bus import EMBEDDED, Position
     from mlflow_ledger.schemas import LogMissing
 
-    left = limit
-    while left is None or left > 0:
-        position = Position(ledger.ledger_id, {EMBEDDED: first})
-        for stored in ledger.log.read(position, left):
-            yield stored
-            first = stored.offset + 1
-            left = None if left is None else left - 1
+    position = since.position
+    while True:
+        for stored in ledger.log.read(position):
+            if since.holds(stored):
+                yield stored
+            position = Position(ledger.ledger_id, {EMBEDDED: stored.offset + 1})
         if not follow or not wait(_POLL_SECONDS):
             return
         ledger.follow()

@@ -30,7 +30,9 @@ from mlflow_ledger.schemas import (
     RunCreated,
     RunDataLogged,
     RunDataLoggedContent,
+    format_time,
 )
+from tests.integration.programs import wait_until
 
 from .hosts import digests, host, new_place, on_hosts
 from .servers import drop, servers
@@ -227,6 +229,52 @@ def test_topics_made_anew_are_refused(tmp_path: Path) -> None:
             ledger._reading._topics = None
             with pytest.raises(LogForeign, match="made anew"):
                 ledger.query(lambda db: db.execute("SELECT 1").fetchall())
+
+
+def test_a_deleted_topic_of_a_ledger_is_not_made_anew(tmp_path: Path) -> None:
+    """A host that knows the ledger does not, and no other, as long as the catalog is there."""
+    with on_hosts(servers(), tmp_path, 1) as (ledger,):
+        ledger.write(lambda _: [experiment(1, "e")])
+        place, settings = ledger.kafka.place, KafkaSettings(partitions=3, replication=1)
+        admin = KafkaAdminClient(bootstrap_servers=place.servers)
+
+        def deleted(topic: str) -> bool:
+            return place.topic(topic) not in admin.list_topics()
+
+        with closing(admin):
+            for topic, homes in (("traces", ("host-0", "new")), ("catalog", ("host-0",))):
+                admin.delete_topics([place.topic(topic)])
+                wait_until(lambda gone=topic: deleted(gone), 30, "the topic is gone")
+                for home in homes:
+                    with pytest.raises(LogMissing, match=rf"{topic}.* are missing: somebody"):
+                        find_replica(place, tmp_path / home, settings)
+                assert deleted(topic)
+
+
+def test_what_follows_for_ever_notices_topics_that_were_made_anew(tmp_path: Path) -> None:
+    with on_hosts(servers(), tmp_path, 1) as (ledger,):
+        ledger.write(lambda _: [experiment(1, "e")])
+        ledger.advance(1.0)
+        place = ledger.kafka.place
+        drop(place)
+        with closing(host(place, tmp_path / "other")) as anew:
+            anew.write(lambda _: [experiment(1, "another")])
+        ledger._look_again_at = 0.0  # half a minute later
+        with pytest.raises(LogForeign, match="made anew"):
+            ledger.advance(1.0)
+
+
+def test_since_a_time_is_what_was_appended_then_or_later(two: list[KafkaLedger]) -> None:
+    """In whichever order a host has copied the partitions."""
+    one, other = two
+    for number in range(12):
+        one.write(lambda _, n=number: [run(f"r{n}")])  # type: ignore[misc]
+    other.catch_up()
+    appended = sorted(stored.append_ms for stored in other.log.rows(1))
+    for moment in {appended[0], appended[6], appended[-1]}:
+        rows = [*audit(other, since=format_time(moment))]
+        assert len(rows) == sum(ms >= moment for ms in appended)
+    assert other.log.times() == (appended[0], appended[-1])
 
 
 def test_a_truncated_topic_is_refused(tmp_path: Path) -> None:

@@ -33,8 +33,9 @@ def log() -> Kept:
 
 @pytest.fixture
 def spool(tmp_path: Path, log: Kept, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spool]:
-    def spool_of(uri: str) -> tuple[Spool, Log]:
+    def spool_of(uri: str, patience_s: float | None = None) -> tuple[Spool, Log]:
         assert uri == URI
+        assert patience_s in (None, 0.01, 30)
         return Spool(tmp_path / "spool.sqlite"), log
 
     monkeypatch.setattr(spooling, "spool_of", spool_of)
@@ -83,11 +84,11 @@ def test_forward_says_what_is_left(spool: Spool, log: Kept) -> None:
     log.away = LogUnavailable("nobody there")
     done = run("forward", URI, "--patience-s", "0.01")
     assert (done.exit_code, done.stdout) == (1, "0 events sent, 7 wait\n")
-    assert done.stderr.endswith("LogUnavailable: nobody there\n")
+    assert done.stderr.endswith("Error: nobody there\n")
     done = run("forward", URI, "--patience-s", "0.01", "--json")
     assert done.exit_code == 1
     assert json.loads(done.stdout) == {
-        "sent": 0, "left": 7, "refused": 0, "error": "LogUnavailable: nobody there",
+        "sent": 0, "left": 7, "refused": 0, "error": "nobody there",
     }  # fmt: skip
 
 
