@@ -22,7 +22,7 @@ _PAGE = """\
 # Benchmarks
 
 The ledger, in a folder and in Kafka, against MLflow's own stores, through `MlflowClient`, in one
-run on one machine. Written by `python -m benchmarks --write docs/benchmarks.md`; what was not
+run on one machine. Written by `python -m benchmarks --write FILE`; what was not
 reached says **NOT MET**.
 
 ## How to run it

@@ -21,6 +21,7 @@ from .fork import abandon, forkable
 from .kafka_client import MAX_REQUEST_BYTES, KafkaClient, Message, TooLarge, open_client
 from .kafka_failures import oversize, unavailable
 from .kafka_records import Headers, message_of, record_of_message, unreadable_record
+from .kafka_schemas import publish_schemas
 from .kafka_settings import KafkaPlace, KafkaSettings
 from .kafka_topics import Topics, create_topics, look_at_topics
 from .log import Outgoing, Stored
@@ -78,6 +79,14 @@ class KafkaLog:
         """Make the topics where they are missing."""
         self._topics = create_topics(self.place, self._settings)
         return self._topics
+
+    def publish_schemas(self) -> int:
+        """Put every released schema on ``<ledger>.schemas``; returns how many there are.
+
+        Raises:
+            LogUnavailable: the topic is not there, may not be written, or the brokers are away.
+        """
+        return publish_schemas(self.place, self._settings)
 
     @property
     def topics(self) -> Topics:

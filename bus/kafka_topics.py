@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,15 @@ from .kafka_python import connected
 from .kafka_settings import KafkaPlace, KafkaSettings, TopicsMissing
 from .log import TOPICS
 
-__all__ = ["FACTS", "Topics", "create_topics", "look_at_topics"]
+__all__ = [
+    "COMPACTED",
+    "FACTS",
+    "SCHEMAS",
+    "Topics",
+    "create_topics",
+    "is_there",
+    "look_at_topics",
+]
 
 _COPIES = 3
 _LOOK_S = 0.05
@@ -37,6 +45,12 @@ FACTS = {
     "message.timestamp.type": "LogAppendTime",
 }
 """What topics of facts must be set to: nothing in them is ever dropped, times are the broker's."""
+
+
+SCHEMAS = "schemas"
+"""The topic of the schemas, which holds no facts: it can be made again at any time."""
+
+COMPACTED = "cleanup.policy=compact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +85,13 @@ def create_topics(place: KafkaPlace, settings: KafkaSettings) -> Topics:
             }
             for topic in TOPICS
         }
-        there = {topic["name"] for topic in _described(admin, place, settings) if _is_there(topic)}
+        wanted[place.topic(SCHEMAS)] = {
+            "num_partitions": 1,
+            "replication_factor": copies,
+            "configs": dict([COMPACTED.split("=")]),
+        }
+        described = _described(admin, place, settings, (*TOPICS, SCHEMAS))
+        there = {topic["name"] for topic in described if _is_there(topic)}
         missing = {name: how for name, how in wanted.items() if name not in there}
         if missing:
             _create(admin, place, settings, missing)
@@ -94,6 +114,21 @@ def look_at_topics(place: KafkaPlace, settings: KafkaSettings) -> Topics:
     admin = _admin(place, settings)
     try:
         return _look(admin, place, settings)
+    except KafkaError as error:
+        raise failure(place, settings, error, "Describe") from error
+    finally:
+        admin.close()
+
+
+def is_there(place: KafkaPlace, settings: KafkaSettings, topic: str) -> bool:
+    """Whether the cluster has one of the topics.
+
+    Raises:
+        LogUnavailable: the cluster cannot be reached, or does not say.
+    """
+    admin = _admin(place, settings)
+    try:
+        return any(map(_is_there, _described(admin, place, settings, (topic,))))
     except KafkaError as error:
         raise failure(place, settings, error, "Describe") from error
     finally:
@@ -128,9 +163,11 @@ def _create(
         raise LogUnavailable(msg) from error
 
 
-def _described(admin: Any, place: KafkaPlace, settings: KafkaSettings) -> list[dict[str, Any]]:
+def _described(
+    admin: Any, place: KafkaPlace, settings: KafkaSettings, topics: Iterable[str] = TOPICS
+) -> list[dict[str, Any]]:
     """What there is to be told of the topics; those that are not there come with an error."""
-    described: list[dict[str, Any]] = admin.describe_topics([place.topic(t) for t in TOPICS])
+    described: list[dict[str, Any]] = admin.describe_topics([place.topic(t) for t in topics])
     hidden = [topic["name"] for topic in described if topic["error_code"] == _HIDDEN]
     if hidden:
         raise denied(place, settings, "Describe", hidden)

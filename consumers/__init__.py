@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .kafka_ledger import KafkaLedger
     from .publishing import Publishing
     from .replica import Replica, find_replica
+    from .schema_publishing import SchemaPublishing
     from .snapshots import Snapshot, Snapshots
     from .thin_ledger import RemoteAnalytics, ThinLedger
 
@@ -64,6 +65,7 @@ __all__ = [
     "RemoteState",
     "RemoteView",
     "Replica",
+    "SchemaPublishing",
     "Service",
     "Snapshot",
     "Snapshots",
@@ -102,6 +104,7 @@ _LAZY = {
     "Bundles": "bundles",
     "Publishing": "publishing",
     "RemoteAnalytics": "thin_ledger",
+    "SchemaPublishing": "schema_publishing",
     "Snapshot": "snapshots",
     "Snapshots": "snapshots",
     "ThinLedger": "thin_ledger",

@@ -183,6 +183,10 @@ def _begin(log: KafkaLog) -> None:
     ledger_id = secrets.token_hex(8)
     event = beginning(ledger_id, counts, root_of(ledger_id))
     log.append([Writer().stamp(event, counts)])
+    try:
+        log.publish_schemas()
+    except LogUnavailable as error:  # nothing of ours needs them there: the ledger has begun
+        _log.warning("%s", error)
 
 
 def _file(place: KafkaPlace, home: Path) -> Path:

@@ -97,15 +97,16 @@ class _Duties:
         self._spool: Spool | None = None
 
     def of(self, ledger: Ledger) -> Sequence[Any]:
-        from mlflow_ledger.consumers import KafkaLedger, Publishing, Storing
-
-        self._spool = ledger.spool if isinstance(ledger, KafkaLedger) else None
+        from mlflow_ledger.consumers import KafkaLedger, Publishing, SchemaPublishing, Storing
 
         self._publishing = Publishing(ledger, ledger.bundles(), self._every)
         duties: list[Any] = [self._publishing]
         if ledger.shared and ledger.settings.blobs is not None:
             self._storing = Storing(ledger)
             duties.append(self._storing)
+        if isinstance(ledger, KafkaLedger):
+            self._spool = ledger.spool
+            duties.append(SchemaPublishing(ledger))
         return duties
 
     def counts(self) -> Counts:

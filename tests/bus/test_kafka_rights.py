@@ -87,6 +87,8 @@ def work(place: KafkaPlace, settings: KafkaSettings, role: str) -> None:
             log.create()
         for topic in WRITES[role]:
             log.append([outgoing(99, partition=(topic, 0))])
+        if role in ("consumer", "founder"):
+            assert log.publish_schemas() > 0
         seen = {stored.partition for stored in log.read(log.start())}
         assert seen == {(topic, 0) for topic in TOPICS}
         assert log.position_at(0).offsets == log.start().offsets

@@ -62,7 +62,11 @@ def stop() -> None:
 def drop(place: KafkaPlace) -> None:
     """Delete a ledger's topics: a broker of a test is no place for thousands."""
     admin = _admin(",".join(place.servers))
-    there = [name for topic in TOPICS if (name := place.topic(topic)) in admin.list_topics()]
+    there = [
+        name
+        for topic in (*TOPICS, "schemas")
+        if (name := place.topic(topic)) in admin.list_topics()
+    ]
     if there:
         admin.delete_topics(there)
 
