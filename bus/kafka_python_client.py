@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from .kafka_client import MOST_BUFFERED_BYTES, Delivery, Message, Read
-from .kafka_failures import dropped, failure
+from .kafka_failures import dropped, failure, unavailable
 from .kafka_python import connected
 from .kafka_python_sending import Sending
 from .kafka_settings import KafkaPlace, KafkaSettings
@@ -21,6 +21,7 @@ from .position import Partition
 __all__ = ["KafkaPythonClient"]
 
 _FETCH_WAIT_MS = 50
+_LOOK_S = 0.05
 _POLL_MS = 10  # after which marks of transactions, which are no records, are seen to be passed
 
 
@@ -91,17 +92,11 @@ class KafkaPythonClient:
 
     def ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """The last stable offset of each."""
-        at = {partition: self._at(partition) for partition in partitions}
-        with self._failures():
-            found = self._asking().end_offsets(list(at.values()))
-        return {partition: int(found[tp]) for partition, tp in at.items()}
+        return self._offsets(partitions, lambda asked: self._asking().end_offsets(asked))
 
     def beginnings(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """The offset of the first message there still is in each."""
-        at = {partition: self._at(partition) for partition in partitions}
-        with self._failures():
-            found = self._asking().beginning_offsets(list(at.values()))
-        return {partition: int(found[tp]) for partition, tp in at.items()}
+        return self._offsets(partitions, lambda asked: self._asking().beginning_offsets(asked))
 
     def at_time(self, partitions: Sequence[Partition], time_ms: int) -> dict[Partition, int]:
         """The first offset not appended before this moment."""
@@ -122,6 +117,26 @@ class KafkaPythonClient:
 
     def leave(self) -> None:
         """In a forked child: what is kept for ever does nothing by itself."""
+
+    def _offsets(
+        self, partitions: Sequence[Partition], ask: Callable[[list[Any]], Mapping[Any, int]]
+    ) -> dict[Partition, int]:
+        """Ask for an offset of each.
+
+        Of a topic that was just made the leader may not be known yet: kafka-python 3.0 then leaves
+        the partition out of what it gathers, and stumbles over that.
+        """
+        at = {partition: self._at(partition) for partition in partitions}
+        deadline = time.monotonic() + self._settings.timeout_s
+        while True:
+            try:
+                with self._failures():
+                    found = ask(list(at.values()))
+                return {partition: int(found[tp]) for partition, tp in at.items()}
+            except KeyError as error:
+                if time.monotonic() > deadline:
+                    raise unavailable(self._place, f"no leader of {error.args[0]}") from error
+                time.sleep(_LOOK_S)
 
     def _at(self, partition: Partition) -> Any:
         return TopicPartition(self._place.topic(partition[0]), partition[1])

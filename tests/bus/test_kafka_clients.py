@@ -304,3 +304,27 @@ def test_nothing_acknowledged_is_lost_with_a_broker(client: Client, tmp_path: Pa
         assert set(acknowledged) <= set(found)
         assert len(found) == len(set(found))
         log.close()
+
+
+def test_a_leader_that_kafka_python_does_not_know_yet_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a topic that was just made; the client then raises a KeyError."""
+    log = made(servers(), "kafka-python", timeout_s=3)
+    wanted = log.end()
+    asker = log._client._asker  # type: ignore[attr-defined]
+    ask, unknown = asker.end_offsets, [1, 2]
+
+    def end_offsets(partitions: list[object]) -> object:
+        if unknown:
+            unknown.pop()
+            raise KeyError(partitions[0])
+        return ask(partitions)
+
+    monkeypatch.setattr(asker, "end_offsets", end_offsets)
+    assert log.end() == wanted
+    unknown.extend(range(10_000))
+    with pytest.raises(LogUnavailable, match="no leader of TopicPartition"):
+        log.end()
+    unknown.clear()
+    log.close()
