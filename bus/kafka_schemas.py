@@ -8,7 +8,7 @@ from mlflow_ledger.schemas import LogUnavailable, released_schemas
 
 from .kafka_client import Message, open_client
 from .kafka_settings import KafkaPlace, KafkaSettings
-from .kafka_topics import COMPACTED, SCHEMAS, is_there
+from .kafka_topics import COMPACTED, SCHEMAS, is_there, spelt
 
 __all__ = ["publish_schemas"]
 
@@ -29,7 +29,7 @@ def publish_schemas(place: KafkaPlace, settings: KafkaSettings) -> int:
     if not is_there(place, settings, SCHEMAS):
         msg = (
             f"the topic {topic} is missing, from which foreign readers take the schemas of events; "
-            f"let an administrator create it, with 1 partition and {COMPACTED}"
+            f"let an administrator create it, with 1 partition and {spelt(COMPACTED)}"
         )
         raise LogUnavailable(msg)
     messages = [

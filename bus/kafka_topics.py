@@ -32,6 +32,7 @@ __all__ = [
     "create_topics",
     "is_there",
     "look_at_topics",
+    "spelt",
 ]
 
 _COPIES = 3
@@ -50,7 +51,7 @@ FACTS = {
 SCHEMAS = "schemas"
 """The topic of the schemas, which holds no facts: it can be made again at any time."""
 
-COMPACTED = "cleanup.policy=compact"
+COMPACTED = {"cleanup.policy": "compact"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def create_topics(place: KafkaPlace, settings: KafkaSettings) -> Topics:
         wanted[place.topic(SCHEMAS)] = {
             "num_partitions": 1,
             "replication_factor": copies,
-            "configs": dict([COMPACTED.split("=")]),
+            "configs": COMPACTED,
         }
         described = _described(admin, place, settings, (*TOPICS, SCHEMAS))
         there = {topic["name"] for topic in described if _is_there(topic)}
@@ -135,6 +136,11 @@ def is_there(place: KafkaPlace, settings: KafkaSettings, topic: str) -> bool:
         admin.close()
 
 
+def spelt(settings: Mapping[str, str]) -> str:
+    """Settings of a topic as Kafka's own programs take them."""
+    return ", ".join(f"{name}={value}" for name, value in settings.items())
+
+
 def _admin(place: KafkaPlace, settings: KafkaSettings) -> Any:
     words = refusal(place, settings)
     if words is not None:
@@ -158,7 +164,7 @@ def _create(
         msg = (
             f"cannot create the topics {', '.join(sorted(missing))} at {','.join(place.servers)} "
             f"({type(error).__name__}: {error}); let an administrator create them, with "
-            f"{', '.join(f'{key}={value}' for key, value in FACTS.items())}"
+            f"{spelt(FACTS)}"
         )
         raise LogUnavailable(msg) from error
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from mlflow_ledger.bus import KafkaLog, KafkaSettings, Writer, kafka_place
 from mlflow_ledger.schemas import event_types
 from tests.kafka.servers import servers
+from tests.kafka.topics import messages
 from tests.schemas.samples import FULL, bare
 
 from .reading import DOCUMENT, Reader, same
@@ -34,20 +35,10 @@ def log(said: list[Any]) -> Iterator[KafkaLog]:
     made.close()
 
 
-def messages(log: KafkaLog, topic: str) -> list[Any]:
-    """All messages of a topic, by its address in the document."""
-    name = DOCUMENT["channels"][topic]["address"].format(ledger=log.place.name)
-    consumer = KafkaConsumer(bootstrap_servers=log.place.servers, group_id=None)
-    parts = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name)]
-    consumer.assign(parts)
-    consumer.seek_to_beginning()
-    ends = consumer.end_offsets(parts)
-    found: list[Any] = []
-    while any(consumer.position(part) < ends[part] for part in parts):
-        for batch in consumer.poll(timeout_ms=1000).values():
-            found += batch
-    consumer.close()
-    return found
+def address(log: KafkaLog, topic: str) -> str:
+    """The name of a topic on the cluster, by its address in the document."""
+    named: str = DOCUMENT["channels"][topic]["address"]
+    return named.format(ledger=log.place.name)
 
 
 def test_every_message_conforms_and_is_read_with_the_document_alone(
@@ -56,7 +47,7 @@ def test_every_message_conforms_and_is_read_with_the_document_alone(
     reader, read = Reader(DOCUMENT), 0
     types = set()
     for topic, channel in DOCUMENT["channels"].items():
-        for message in messages(log, topic):
+        for message in messages(log.place, address(log, topic)):
             assert reader.faults(message.headers) == []
             headers = {name: data.decode() for name, data in message.headers}
             name = headers["ce_type"]

@@ -1,13 +1,15 @@
-"""Changes to a ledger's topics, as an administrator makes them."""
+"""A ledger's topics, as an administrator changes them and any client reads them."""
 
 from __future__ import annotations
 
-from kafka import KafkaAdminClient
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from mlflow_ledger.bus import KafkaPlace
 
-__all__ = ["configure"]
+__all__ = ["configure", "messages"]
 
 
 def configure(place: KafkaPlace, topic: str, **settings: str) -> None:
@@ -22,3 +24,18 @@ def configure(place: KafkaPlace, topic: str, **settings: str) -> None:
         if all(found[name]["value"] == value for name, value in names.items()):
             break
     admin.close()
+
+
+def messages(place: KafkaPlace, name: str) -> list[Any]:
+    """All messages of a topic, which goes by its name on the cluster."""
+    consumer = KafkaConsumer(bootstrap_servers=place.servers, group_id=None)
+    partitions = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name)]
+    consumer.assign(partitions)
+    consumer.seek_to_beginning()
+    end = consumer.end_offsets(partitions)
+    found: list[Any] = []
+    while any(consumer.position(partition) < end[partition] for partition in partitions):
+        for batch in consumer.poll(timeout_ms=1000).values():
+            found += batch
+    consumer.close()
+    return found
