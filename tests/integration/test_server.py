@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow_ledger.consumers import Ledger
 
 from .conftest import Trained
-from .programs import MLFLOW, Server, serving
+from .programs import MLFLOW, PYTHON, Server, run, serving
 
 THREADS = 6
 ROUNDS = 8
@@ -165,6 +165,11 @@ def test_an_embedded_run_gives_its_artifacts_over_http(
         run_id=run_id, artifact_path="afar.txt", dst_path=str(tmp_path), tracking_uri=server.url
     )
     assert Path(path).read_text("utf-8") == "from afar"
+
+
+def test_mlflow_finds_its_auth_app(tmp_path: Path) -> None:
+    """Else each search over HTTP tries its import anew, and threads that meet there get a 500."""
+    run(tmp_path, PYTHON, "-c", "from mlflow.server.auth import auth_config; assert auth_config")
 
 
 def test_errors_come_over_http_as_mlflow_has_them(client: MlflowClient) -> None:
