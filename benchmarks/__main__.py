@@ -36,7 +36,7 @@ _ENVIRONMENT = {
 _GROUPS = (
     "singles", "creates", "batches", "writers", "searches", "pandas", "history", "disk", "large",
     "kafka-singles", "kafka-decisions", "kafka-writers", "kafka-folds", "kafka-lag", "kafka-reads",
-    "kafka-cold",
+    "kafka-cold", "kafka-serve",
 )  # fmt: skip
 _TERMINAL_WIDTH = 170
 
@@ -146,7 +146,16 @@ def _run(parent: Path, sizes: Sizes, groups: Sequence[str], *, quick: bool) -> R
 
 
 def _group(name: str) -> Callable[[Bench], list[Row]]:
-    from . import disk, kafka_reads, kafka_replicas, kafka_writes, searches, writers, writes
+    from . import (
+        disk,
+        kafka_reads,
+        kafka_replicas,
+        kafka_services,
+        kafka_writes,
+        searches,
+        writers,
+        writes,
+    )
 
     return {
         "singles": writes.singles,
@@ -165,6 +174,7 @@ def _group(name: str) -> Callable[[Bench], list[Row]]:
         "kafka-lag": kafka_replicas.lags,
         "kafka-reads": kafka_reads.reads,
         "kafka-cold": kafka_replicas.cold_starts,
+        "kafka-serve": kafka_services.starts,
     }[name]
 
 

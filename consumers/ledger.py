@@ -37,7 +37,9 @@ from .place import Place
 from .state_file import StateDamaged, StateFailures, StateFiles, connect
 
 if TYPE_CHECKING:
+    from .analytics import Analytics
     from .bundles import Bundles
+    from .thin_ledger import RemoteAnalytics
 
 __all__ = ["Ledger"]
 
@@ -193,6 +195,12 @@ class Ledger:
                 continue
         with read() as db:
             return ask(db)
+
+    def new_analytics(self) -> Analytics | RemoteAnalytics:
+        """What runs are searched with."""
+        from .analytics import Analytics  # DuckDB takes its time to be imported
+
+        return Analytics(self)
 
     def catch_up(self, progress: Progress | None = None) -> Position:
         """Fold what stands in the log and not yet in the state; returns the position reached.

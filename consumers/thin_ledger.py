@@ -274,6 +274,10 @@ class ThinLedger(Speaking):
 
         query(look)
 
+    def new_analytics(self) -> RemoteAnalytics:
+        """What runs are searched with: the service."""
+        return RemoteAnalytics(self)
+
     def _published(self, stored: Sequence[Stored]) -> None:
         with self._speaking:
             offsets = dict(self._said.offsets)

@@ -181,14 +181,9 @@ _analytics_mutex = threading.Lock()
 
 def analytics_of(ledger: Ledger) -> Analytics | RemoteAnalytics:
     """The one clone that all stores of a process share for a ledger."""
-    from mlflow_ledger.consumers import Analytics, RemoteAnalytics, ThinLedger
-
     with _analytics_mutex:
         if ledger not in _analytics:
-            if isinstance(ledger, ThinLedger):
-                _analytics[ledger] = RemoteAnalytics(ledger)
-            else:
-                _analytics[ledger] = Analytics(ledger)
+            _analytics[ledger] = ledger.new_analytics()
         return _analytics[ledger]
 
 

@@ -40,7 +40,7 @@ KAFKA_ROWS = {
     "kafka_log_metric_spool", "kafka_log_metric_ack", "kafka_create_experiment",
     "kafka_create_model_version", "kafka_writers_rate", "kafka_writers_errors",
     "kafka_fold_events", "kafka_fold_points", "kafka_lag", "kafka_get_run", "kafka_search_runs",
-    "kafka_cold_start",
+    "kafka_cold_start", "kafka_serve_start",
 }  # fmt: skip
 
 

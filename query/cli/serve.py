@@ -41,19 +41,19 @@ def serve(uri: str, host: str, port: int, without_token: bool) -> None:
     MLFLOW_LEDGER_QUERY_TOKEN set, every request but `/health` has to bring that token; without, it
     answers this machine alone.
     """
-    from mlflow_ledger.consumers import ThinLedger
+    from mlflow_ledger.bus import KAFKA_SCHEME, Settings, options_of
     from mlflow_ledger.query.service import is_local
     from mlflow_ledger.query.service import serve as answer
 
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    ledger = ledger_at(uri)
-    if isinstance(ledger, ThinLedger):
+    settings = Settings.read(**options_of(uri))
+    if uri.startswith(f"{KAFKA_SCHEME}:") and settings.query is not None:
         msg = (
             "a query service needs a replica of its own: leave query= out of the URI, and "
             "MLFLOW_LEDGER_QUERY out of its environment"
         )
         raise click.UsageError(msg)
-    token = ledger.settings.query_token
+    token = settings.query_token
     if token is None and not is_local(host) and not without_token:
         msg = (
             f"at {host} other machines could read everything: set MLFLOW_LEDGER_QUERY_TOKEN, or "
@@ -64,4 +64,4 @@ def serve(uri: str, host: str, port: int, without_token: bool) -> None:
     def begun(address: str) -> None:
         click.echo(f"answering at {address}; its interface: {address}/docs")
 
-    answer(ledger, host, port, token, begun)
+    answer(lambda: ledger_at(uri), host, port, token, begun)

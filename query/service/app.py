@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -36,8 +34,6 @@ from .reader import Reader
 
 __all__ = ["build_app"]
 
-_log = logging.getLogger(__name__)
-
 _REAP_S = 1.0
 _WAIT_POLL_S = 0.02
 _JSON = "application/json"
@@ -64,7 +60,6 @@ def build_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         reaping = asyncio.create_task(_reap(reader))
-        threading.Thread(target=_warm_up, args=(reader,), name="warm-up", daemon=True).start()
         yield
         reaping.cancel()
         with suppress(asyncio.CancelledError):
@@ -213,13 +208,6 @@ async def _not_answered(_: Request, error: Exception) -> Response:
 
 async def _unforeseen(_: Request, error: Exception) -> Response:
     return _answer({"error": error_in(error)}, 500)
-
-
-def _warm_up(reader: Reader) -> None:
-    try:
-        reader.warm_up()
-    except LedgerError as error:
-        _log.warning("%s; the first who asks will be told again", error)
 
 
 async def _reap(reader: Reader) -> None:

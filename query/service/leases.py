@@ -67,23 +67,22 @@ class Lease:
 class Leases:
     """The views that are open now."""
 
-    def __init__(self, ledger: Ledger, most: int = 64, life_s: float = 10.0) -> None:
+    def __init__(self, most: int = 64, life_s: float = 10.0) -> None:
         """Lend at most so many at once, each for so long."""
-        self._ledger = ledger
         self._most = most
         self._life_s = life_s
         self._mutex = threading.Lock()
         self._leases: dict[str, Lease] = {}
 
     @contextmanager
-    def lend(self) -> Iterator[Lease]:
-        """A new lease, for whoever opens its view; it is kept unless that fails.
+    def lend(self, ledger: Ledger) -> Iterator[Lease]:
+        """A new lease, for whoever opens its view of a ledger; it is kept unless that fails.
 
         Raises:
             Busy: there are too many.
         """
         self.reap()
-        lease = Lease(self._ledger)
+        lease = Lease(ledger)
         lease.until = time.monotonic() + self._life_s
         with self._mutex:
             if len(self._leases) >= self._most:

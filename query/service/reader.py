@@ -7,7 +7,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from mlflow_ledger.consumers.speaking import Verdict, verdict_of
 from mlflow_ledger.consumers.wire import PROTOCOL, check_versions
 from mlflow_ledger.query.conditions import Filter, Order
 from mlflow_ledger.query.search_runs import RunSearch, find_runs
-from mlflow_ledger.schemas import Event, LogForeign, LogUnavailable
+from mlflow_ledger.schemas import Event, LedgerError, LogForeign, LogUnavailable
 
 from .guard import answers
 from .leases import Lease, Leases
@@ -35,12 +35,33 @@ _POLL_S = 0.005
 class Reader:
     """Reads one ledger for clients that have no replica of it."""
 
-    def __init__(self, ledger: Ledger, leases: Leases | None = None) -> None:
-        """Nothing is read yet. ``name`` tells this reader's offsets from another's."""
-        self.ledger = ledger
-        self.leases = leases or Leases(ledger)
+    def __init__(self, opening: Callable[[], Ledger], leases: Leases | None = None) -> None:
+        """Nothing is opened yet. ``name`` tells this reader's offsets from another's."""
+        self.leases = leases or Leases()
         self.name = secrets.token_hex(8)
+        self._opening = opening
+        self._opened: Ledger | None = None
+        self._failure: LedgerError | None = None
+        self._mutex = threading.Lock()
         self._searching = threading.Lock()
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger, opened by whoever needs it first; who comes meanwhile waits for that.
+
+        Raises:
+            LedgerError: it cannot be opened; it is not tried again.
+        """
+        with self._mutex:
+            if self._failure is not None:
+                raise self._failure
+            if self._opened is None:
+                try:
+                    self._opened = self._opening()
+                except LedgerError as error:
+                    self._failure = error
+                    raise
+            return self._opened
 
     def blob(self, digest: str) -> Iterator[bytes]:
         """The bytes of a blob that is in the log or the blob store, checked on the way.
@@ -93,7 +114,7 @@ class Reader:
         """Open a view, and answer what is asked along with it."""
         self.check(opening)
         self._reach(opening["position"])
-        with self.leases.lend() as lease:
+        with self.leases.lend(self.ledger) as lease:
             found = None
             if opening["search"] is None:
                 with lease.begin():
@@ -149,7 +170,8 @@ class Reader:
         self.leases.close()
         if "_analytics" in vars(self):
             self._analytics.close()
-        self.ledger.close()
+        if self._opened is not None:
+            self._opened.close()
 
     @cached_property
     def _ledger_id(self) -> str:

@@ -37,7 +37,7 @@ class Threaded:
     def __init__(
         self, ledger: Ledger, *, token: str | None = None, leases: Leases | None = None
     ) -> None:
-        self.reader = Reader(ledger, leases)
+        self.reader = Reader(lambda: ledger, leases)
         secret = None if token is None else SecretStr(token)
         listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"

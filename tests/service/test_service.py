@@ -149,7 +149,7 @@ def test_a_view_stays_as_it_was(client: Client, ledger: Ledger) -> None:
 
 
 def test_views_are_few_and_live_for_a_while(ledger: Ledger) -> None:
-    leases = Leases(ledger, most=2, life_s=3600)
+    leases = Leases(most=2, life_s=3600)
     with threaded(ledger, leases=leases) as service:
         client = Client(service)
         first, second = (client.open("SELECT 1")[1]["view"] for _ in range(2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -21,7 +22,16 @@ from mlflow_ledger.bus import Settings, kafka_place
 from mlflow_ledger.consumers import ThinLedger
 from mlflow_ledger.consumers.replica import find_replica
 from mlflow_ledger.schemas import LogForeign, LogUnavailable, SettingsError
-from tests.integration.programs import COMMAND, PYTHON, SCRIPTS, environment, last_json, run
+from tests.integration.programs import (
+    COMMAND,
+    PYTHON,
+    SCRIPTS,
+    environment,
+    free_port,
+    last_json,
+    run,
+    wait_until,
+)
 from tests.kafka.servers import drop, servers
 
 from .running import Process, reading, threaded
@@ -260,7 +270,7 @@ def test_it_starts_without_mlflow_and_soon(tmp_path: Path) -> None:
         "from mlflow_ledger.query.service import Reader, build_app\n"
         f"ledger = open_ledger({uri!r})\n"
         "ledger.write(lambda _: [])\n"
-        "reader = Reader(ledger)\n"
+        "reader = Reader(lambda: ledger)\n"
         "build_app(reader)\n"
         "print([m for m in ('mlflow', 'duckdb', 'pyarrow', 'kafka') if m in sys.modules])\n"
         "reader.warm_up()\n"
@@ -273,6 +283,38 @@ def test_it_starts_without_mlflow_and_soon(tmp_path: Path) -> None:
         assert answer.status == 200
     assert time.monotonic() - begun < STARTS_WITHIN_S
     assert started.stop() == 0
+
+
+def test_health_is_answered_while_the_ledger_is_opened(tmp_path: Path) -> None:
+    """Here by brokers that take connections and say nothing; what cannot be opened ends it."""
+    port = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"ledger+kafka://127.0.0.1:{silent.getsockname()[1]}/team"
+        started = subprocess.Popen(
+            [COMMAND, "serve", uri, "--port", str(port)],
+            env=environment(tmp_path, MLFLOW_LEDGER_KAFKA_TIMEOUT_S="3"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: status_of(f"{url}/health") == 200, STARTS_WITHIN_S, "health is answered")
+        assert started.poll() is None
+        assert status_of(f"{url}/v1/position") == 503
+        said, error = started.communicate(timeout=STARTS_WITHIN_S)
+    assert (started.returncode, said) == (1, "")
+    assert error.startswith("Error: ")
+
+
+def status_of(url: str) -> int | None:
+    """The status that a page is answered with, if there is an answer."""
+    try:
+        with urllib.request.urlopen(url) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
 
 
 def test_other_machines_need_a_token_or_a_word(tmp_path: Path) -> None:
