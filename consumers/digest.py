@@ -40,6 +40,8 @@ STATE_TABLES: dict[str, str] = {
     "user_id, stage, source, storage_location, run_id, run_link, model_id FROM model_versions t",
     "model_version_tags": f"SELECT {_MODEL}, version, key, value FROM model_version_tags t",
     "webhooks": "SELECT * FROM webhooks",
+    "items": "SELECT * FROM items",
+    "item_tags": "SELECT * FROM item_tags",
     "artifacts": "SELECT * FROM artifacts",
     "blobs": "SELECT * FROM blobs",
     "carried_blobs": "SELECT digest, size_bytes, chunk_count, complete_ms FROM carried_blobs",

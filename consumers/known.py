@@ -13,6 +13,7 @@ from mlflow_ledger.schemas import (
     CommandRejected,
     Event,
     InputsLogged,
+    ItemEvent,
     KeyValue,
     LoggedModelEvent,
     ModelVersionCreated,
@@ -52,7 +53,7 @@ _CHANGE_NOTHING_KNOWN = frozenset(
         kind,
         (
             ArtifactEvent, CommandRejected, InputsLogged, LoggedModelEvent, OutputsLogged,
-            RegisteredModelEvent, RunTagDeleted, RunUpdated, WebhookEvent,
+            RegisteredModelEvent, RunTagDeleted, RunUpdated, WebhookEvent, ItemEvent,
         ),
     )
 )  # fmt: skip

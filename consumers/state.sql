@@ -294,6 +294,31 @@ CREATE TABLE webhooks (
     deleted_ms  INTEGER
 ) WITHOUT ROWID;
 
+-- Items of small families: what their events have said, as one document. parent is the subject
+-- of what an item goes with, or nothing.
+CREATE TABLE items (
+    kind       TEXT NOT NULL,
+    item_id    TEXT NOT NULL,
+    workspace  TEXT NOT NULL,
+    parent     TEXT NOT NULL,
+    name       TEXT,
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    fields     TEXT NOT NULL,
+    PRIMARY KEY (kind, item_id)
+) WITHOUT ROWID;
+
+CREATE INDEX items_by_parent ON items (parent, kind, name);
+CREATE INDEX items_by_name ON items (kind, name);
+
+CREATE TABLE item_tags (
+    kind    TEXT NOT NULL,
+    item_id TEXT NOT NULL,
+    key     TEXT NOT NULL,
+    value   TEXT,
+    PRIMARY KEY (kind, item_id, key)
+) WITHOUT ROWID;
+
 -- The manifest. Of several blobs at one path the one written last is there, unless it is deleted.
 CREATE TABLE artifacts (
     path       TEXT NOT NULL,

@@ -139,9 +139,8 @@ class EmptyFamilies(Experiments):
             RESOURCE_DOES_NOT_EXIST,
         )
 
-    # --- label schemas, review queues
+    # --- review queues
 
-    get_label_schema = _absent("Label schema with id '{schema_id}' not found.", "schema_id")
     get_review_queue = _absent("Review queue with id '{queue_id}' not found.", "queue_id")
     list_review_queue_items = get_review_queue
 

@@ -55,6 +55,7 @@ __all__ = [
     "active_experiment",
     "check_max_results",
     "experiment_no",
+    "seen_experiment",
 ]
 
 DEFAULT_EXPERIMENT_ID = "0"
@@ -201,6 +202,18 @@ def active_experiment(db: sqlite3.Connection, experiment_id: str) -> ExperimentR
             f"Current state is {row.lifecycle}.",
         )
     return row
+
+
+def seen_experiment(db: sqlite3.Connection, experiment_id: str) -> int:
+    """The number of an experiment, where to the caller a deleted one is none.
+
+    Raises:
+        Refused: there is none, or it is deleted.
+    """
+    number = experiment_no(experiment_id)
+    if _existing(db, number).lifecycle != LifecycleStage.ACTIVE:
+        raise Refused(Reason.MISSING, f"No Experiment with id={number} exists")
+    return number
 
 
 def check_max_results(max_results: int | None, *, allow_null: bool = False) -> None:

@@ -4,6 +4,7 @@ from .artifacts import ArtifactRow, artifact_at, artifacts_below
 from .conditions import Filter, Order, Sql, compare, ilike_duckdb, ilike_sqlite
 from .datasets import dataset_summaries
 from .experiments import ExperimentRow, experiment_by_name, experiment_row, find_experiments
+from .items import Item, item_named, item_of, item_tags, items_of
 from .logged_models import (
     LoggedModelRow,
     ModelDataset,
@@ -47,6 +48,7 @@ __all__ = [
     "Details",
     "ExperimentRow",
     "Filter",
+    "Item",
     "LoggedModelRow",
     "MetricPoint",
     "ModelDataset",
@@ -75,6 +77,10 @@ __all__ = [
     "ilike_duckdb",
     "ilike_sqlite",
     "is_logged_model",
+    "item_named",
+    "item_of",
+    "item_tags",
+    "items_of",
     "latest_versions",
     "logged_model_row",
     "metric_history",

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlflow_ledger.schemas import LedgerError, SettingsError
+from mlflow_ledger.schemas import LedgerError, SettingsError, item_kinds
 
 __all__ = ["Address", "Unknown"]
 
-KINDS = ("models", "runs", "experiments", "logged_models", "webhooks")
+KINDS = ("models", "runs", "experiments", "logged_models", "webhooks", *item_kinds())
 
-_EXAMPLES = (
-    "models:/NAME, models:/NAME/VERSION, runs:/ID, experiments:/ID, logged_models:/ID "
-    "or webhooks:/ID"
-)
+_EXAMPLES = f"models:/NAME, models:/NAME/VERSION or {', '.join(f'{k}:/ID' for k in KINDS[1:])}"
 
 
 class Unknown(LedgerError, LookupError):

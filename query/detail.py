@@ -12,6 +12,7 @@ from mlflow_ledger.schemas import (
     ClaimCheck,
     CommandRejected,
     Event,
+    ItemEvent,
     Part,
     RunDataLogged,
     RunDataLoggedContent,
@@ -43,6 +44,8 @@ _KEPT = {
 def short(event: Event, redacted: bool = False) -> dict[str, Any]:
     """Structure without what the subject names, and small content; long texts are shortened."""
     hidden = _OF_SUBJECT - _KEPT.get(type(event).__name__, set())
+    if isinstance(event, ItemEvent):
+        hidden = {event.id_field}
     detail: dict[str, Any] = {}
     if isinstance(event, CommandRejected):
         return detail

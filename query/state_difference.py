@@ -26,6 +26,7 @@ _KEYS = {
     "registered_models": 1,
     "model_version_tags": 3,
     "webhooks": 1,
+    "item_tags": 3,
     "blobs": 1,
     "carried_blobs": 1,
     "rejections": 3,

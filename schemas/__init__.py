@@ -42,6 +42,14 @@ from .experiments import (
     ExperimentTagSet,
     ExperimentTagSetContent,
 )
+from .items import ItemEvent, ItemTagsContent, item_kinds
+from .label_schemas import (
+    LabelSchemaContent,
+    LabelSchemaCreated,
+    LabelSchemaDeleted,
+    LabelSchemaEvent,
+    LabelSchemaUpdated,
+)
 from .ledger import CommandRejected, CommandRejectedContent, LedgerCreated, TopicPartitions
 from .logged_models import (
     LoggedModelCreated,
@@ -146,7 +154,14 @@ __all__ = [
     "IdentityConflict",
     "InputsLogged",
     "InputsLoggedContent",
+    "ItemEvent",
+    "ItemTagsContent",
     "KeyValue",
+    "LabelSchemaContent",
+    "LabelSchemaCreated",
+    "LabelSchemaDeleted",
+    "LabelSchemaEvent",
+    "LabelSchemaUpdated",
     "LedgerCreated",
     "LedgerError",
     "LogDamaged",
@@ -221,6 +236,7 @@ __all__ = [
     "fingerprint",
     "format_time",
     "head_schema",
+    "item_kinds",
     "metric_columns",
     "normalised",
     "pack_metrics",

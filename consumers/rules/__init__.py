@@ -5,7 +5,17 @@ A rule looks at nothing but the event, its envelope and the state; it refuses by
 must come from the event's own partition, so that any interleaving of partitions folds alike.
 """
 
-from . import artifacts, experiments, ledger, logged_models, registry, runs, webhooks
+from . import (
+    artifacts,
+    experiments,
+    items,
+    label_schemas,
+    ledger,
+    logged_models,
+    registry,
+    runs,
+    webhooks,
+)
 from .context import Context, Numbers, Rule, rules_of
 from .pending import Pending
 
@@ -16,6 +26,8 @@ __all__ = [
     "Rule",
     "artifacts",
     "experiments",
+    "items",
+    "label_schemas",
     "ledger",
     "logged_models",
     "registry",

@@ -17,6 +17,7 @@ from mlflow_ledger.schemas import (
 )
 
 from .context import Context, experiment_number, rule
+from .items import forget_children
 
 __all__: list[str] = []
 
@@ -78,6 +79,7 @@ def experiment_purged(context: Context, event: ExperimentPurged) -> None:
     experiment_id = _new_epoch(context, event.experiment_id, "deleted", "purged")
     context.write("UPDATE experiments SET name = NULL WHERE experiment_id = ?", experiment_id)
     context.write("DELETE FROM experiment_tags WHERE experiment_id = ?", experiment_id)
+    forget_children(context, f"experiments:/{experiment_id}")
 
 
 @rule(ExperimentTagSet)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from mlflow_ledger.consumers.rules import rules_of
+from mlflow_ledger.consumers.rules.items import families
 from mlflow_ledger.schemas import (
     ArtifactDeleted,
     ArtifactLogged,
@@ -28,6 +29,7 @@ from mlflow_ledger.schemas import (
     ExperimentTagSet,
     InputsLogged,
     InputsLoggedContent,
+    ItemEvent,
     KeyValue,
     LoggedModelCreated,
     LoggedModelCreatedContent,
@@ -72,6 +74,7 @@ from mlflow_ledger.schemas import (
     event_types,
     metric_columns,
 )
+from tests.families import SAMPLES
 from tests.schemas.samples import FULL, bare, redacted
 
 from .folding import BEGINNING, Bench
@@ -298,6 +301,32 @@ CASES = [
         "not found",
     ),
 ]
+
+
+def parents_of(event: ItemEvent) -> tuple[Event, ...]:
+    """What an item of a small family goes with, and what that goes with."""
+    family = families()[event.kind]
+    if family.parent is None:
+        return ()
+    parent_id = getattr(event, family.parent)
+    if family.parent_kind == "experiments":
+        return (EXPERIMENT.model_copy(update={"experiment_id": parent_id}),)
+    created = next(e for e in SAMPLES if isinstance(e, ItemEvent) and e.kind == family.parent_kind)
+    parent = created.model_copy(update={created.id_field: parent_id})
+    return (*parents_of(parent), parent)
+
+
+def item_cases() -> Iterator[Case]:
+    """Of each type of the small families one: what is there already, and what is not there."""
+    for sample in SAMPLES:
+        if isinstance(sample, ItemEvent):
+            if type(sample).__name__.endswith("Created"):
+                yield Case((*parents_of(sample), sample), sample, Reason.EXISTS, "already exists")
+            else:
+                yield Case((), sample, Reason.MISSING, "not found")
+
+
+CASES += item_cases()
 
 
 @pytest.fixture

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable
+from functools import partial
 
 from mlflow_ledger import schemas as say
-from mlflow_ledger.schemas import Event, KeyValue, LedgerCreated, Point, Text
+from mlflow_ledger.consumers.rules.items import families
+from mlflow_ledger.schemas import Event, ItemEvent, KeyValue, LedgerCreated, Point, Text
+from tests.families import SAMPLES
 
 from .folding import BEGINNING
 
@@ -29,6 +33,9 @@ class World:
             for name in dir(self)
             if name.startswith("say_")
         }
+        for sample in SAMPLES:
+            if isinstance(sample, ItemEvent):
+                self._makers[_snake(type(sample).__name__)] = partial(self._item, sample)
         self._names = list(self._makers)
         self._written_ns = 10**18
 
@@ -109,6 +116,19 @@ class World:
     def _later_ns(self) -> int:
         self._written_ns += self._random.randrange(-5, 20)
         return self._written_ns
+
+    def _item(self, sample: ItemEvent) -> Event:
+        """An event of a small family like ``sample``: about few ids, with few names and parents."""
+        family = families()[sample.kind]
+        drawn = {sample.id_field: self._pick(sample.kind, 3)}
+        if family.name is not None and getattr(sample, family.name, None) is not None:
+            drawn[family.name] = self._pick("name", 6)
+        if family.parent is not None and hasattr(sample, family.parent):
+            experiments = family.parent_kind == "experiments"
+            drawn[family.parent] = (
+                self._experiment() if experiments else self._pick(family.parent_kind, 3)
+            )
+        return sample.model_copy(update=drawn)
 
     # --- one maker for each event type; its name says which
 
@@ -380,8 +400,13 @@ class World:
         return say.WebhookDeleted(webhook_id=self._pick("w", 4))
 
 
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
 _OPENING = (
     "experiment_created", "experiment_created", *("run_created",) * 5, *("model_created",) * 3,
     *("version_created",) * 6, *("logged_model_created",) * 3, *("webhook_created",) * 2,
+    *(_snake(type(e).__name__) for e in SAMPLES if type(e).__name__.endswith("Created")) ,
 )  # fmt: skip
 """What most histories begin with, so that later events have something to be about."""

@@ -10,9 +10,18 @@ from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTracki
 from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
 from mlflow_ledger.producers.empty_families import EmptyFamilies
 from mlflow_ledger.producers.empty_traces import EmptyTraces
+from mlflow_ledger.producers.label_schemas import LabelSchemas
 from mlflow_ledger.producers.later import later_methods
 
-__all__ = ["FAMILIES", "INHERITED", "METHODS", "NEVER_REFUSED", "REGISTRY", "TRACKING"]
+__all__ = [
+    "FAMILIES",
+    "INHERITED",
+    "METHODS",
+    "NEVER_REFUSED",
+    "REGISTRY",
+    "SMALL_FAMILIES",
+    "TRACKING",
+]
 
 # The families that a ledger does not hold have no histories: test_empty_families.py.
 FAMILIES = {name for kind in (EmptyFamilies, EmptyTraces) for name in vars(kind)}
@@ -42,10 +51,12 @@ def _public(kind: type) -> set[str]:
 TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
     later_methods(LedgerTrackingStore)
 )
+SMALL_FAMILIES = {name for kind in (LabelSchemas,) for name in vars(kind) if name[0] != "_"}
 REGISTRY = _public(AbstractRegistry) | _public(LedgerRegistryStore)
 
 # What the machine calls: the private ones are those of `mlflow gc` and of the UI.
-METHODS = (TRACKING | REGISTRY) - FAMILIES - INHERITED.keys() | {
+# Those of small families have machines of their own (family_machine.py).
+METHODS = (TRACKING | REGISTRY) - FAMILIES - INHERITED.keys() - SMALL_FAMILIES | {
     "_hard_delete_experiment",
     "_hard_delete_logged_model",
     "_hard_delete_run",

@@ -71,7 +71,6 @@ ABSENT: list[tuple[str, dict[str, Any]]] = [
     ("get_gateway_guardrail", {"guardrail_id": "g"}),
     ("get_gateway_model_definition", {"name": "m"}),
     ("get_issue", {"issue_id": "i"}),
-    ("get_label_schema", {"schema_id": "s"}),
     ("get_latest_mcp_server_version", {"name": "n"}),
     ("get_mcp_access_endpoint", {"server_name": "s", "endpoint_id": "e"}),
     ("get_mcp_server", {"name": "n"}),

@@ -81,6 +81,7 @@ from mlflow_ledger.schemas import (
     WebhookUpdated,
     metric_columns,
 )
+from tests.families import SAMPLES
 
 NONCE = bytes(range(16))
 DIGEST = "sha256:" + "ab" * 32
@@ -258,6 +259,7 @@ FULL: tuple[Event, ...] = (
         webhook_id="w1", status="DISABLED", actions=[], content=WebhookContent(url="https://x.org")
     ),
     WebhookDeleted(webhook_id="w1"),
+    *SAMPLES,
 )
 
 

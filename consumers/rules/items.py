@@ -1,0 +1,218 @@
+"""Rules about small families, said once for all: created, updated, tagged, deleted.
+
+A family says what it is (:class:`Family`) and which of its events does what. Its items stand in the
+tables ``items`` and ``item_tags``: the fields of their events as one document, id, parent, name and
+times apart. An item goes with its parent, which is another item or an experiment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from mlflow_ledger.schemas import ItemEvent, Reason, Refused
+
+from .context import Context, experiment_number, rule
+
+__all__ = ["Family", "families", "forget_children"]
+
+_NO_FIELDS = {"content", "cleared"}
+_FAMILIES: dict[str, Family] = {}
+
+
+@dataclass(frozen=True)
+class Family:
+    """One small family: the texts of its errors, and what is unique in it.
+
+    ``missing`` may name the id as ``{id}``, ``exists`` also ``{parent_id}`` and any field of the
+    event. ``parent`` names the field that holds the parent's id, ``parent_kind`` the parent's kind.
+    A name, where ``name`` says which field holds one, is unique among the items of one parent and
+    workspace.
+    """
+
+    missing: str
+    exists: str
+    name: str | None = None
+    parent: str | None = None
+    parent_kind: str = "experiments"
+    parent_missing: str = "No Experiment with id={id} exists"
+    tag_missing: str | None = None
+    """What is said of a tag that is deleted and was not there; nothing where that is no error."""
+
+    def created(self, event: type[ItemEvent]) -> Family:
+        """An event that brings an item into being: its id, and its name, are given once."""
+        _FAMILIES[event.kind] = self
+        rule(event)(self._create)
+        return self
+
+    def updated(self, event: type[ItemEvent]) -> Family:
+        """An event that changes fields of an item."""
+        rule(event)(self._update)
+        return self
+
+    def deleted(self, event: type[ItemEvent]) -> Family:
+        """An event that takes an item away, with its tags and all that belongs to it."""
+        rule(event)(self._delete)
+        return self
+
+    def tags_set(self, event: type[ItemEvent]) -> Family:
+        """An event whose content holds ``tags``, which overwrite tags of the same key."""
+        rule(event)(self._set_tags)
+        return self
+
+    def tag_deleted(self, event: type[ItemEvent]) -> Family:
+        """An event whose field ``tag`` names the tag that goes."""
+        rule(event)(self._delete_tag)
+        return self
+
+    def _create(self, context: Context, event: ItemEvent) -> None:
+        now_ms, parent, fields = context.envelope.time_ms, "", _fields(event)
+        if self.parent is not None:
+            parent_id = str(getattr(event, self.parent))
+            self._check_parent(context, parent_id)
+            parent = f"{self.parent_kind}:/{parent_id}"
+        tags = fields.pop("tags", None)
+        if _row(context, event) is not None:
+            raise self._refusal(event, parent)
+        name = None if self.name is None else getattr(event, self.name)
+        self._check_name(context, event, parent, name)
+        context.write(
+            "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            event.kind,
+            event.key,
+            context.envelope.workspace,
+            parent,
+            name,
+            now_ms,
+            now_ms,
+            _document(fields),
+        )
+        if tags:
+            _set_tags(context, event, tags)
+
+    def _update(self, context: Context, event: ItemEvent) -> None:
+        parent, name, document = self._existing(context, event)
+        given = _fields(event)
+        given.pop("tags", None)
+        new = None if self.name is None else getattr(event, self.name, None)
+        if new is not None and new != name:
+            self._check_name(context, event, parent, new)
+            name = new
+        fields = json.loads(document) | given
+        for cleared in getattr(event, "cleared", ()):
+            fields.pop(cleared, None)
+        context.write(
+            "UPDATE items SET name = ?, updated_ms = ?, fields = ? WHERE kind = ? AND item_id = ?",
+            name,
+            context.envelope.time_ms,
+            _document(fields),
+            event.kind,
+            event.key,
+        )
+
+    def _delete(self, context: Context, event: ItemEvent) -> None:
+        self._existing(context, event)
+        _forget(context, event.kind, event.key)
+
+    def _set_tags(self, context: Context, event: ItemEvent) -> None:
+        self._existing(context, event)
+        tags = [tag.model_dump() for tag in getattr(event.content, "tags", ())]
+        _set_tags(context, event, tags)
+
+    def _delete_tag(self, context: Context, event: ItemEvent) -> None:
+        self._existing(context, event)
+        tag = event.tag  # type: ignore[attr-defined]  # by what tag_deleted asks for
+        gone = context.write(
+            "DELETE FROM item_tags WHERE kind = ? AND item_id = ? AND key = ?",
+            event.kind,
+            event.key,
+            tag,
+        )
+        if not gone and self.tag_missing is not None:
+            raise Refused(Reason.MISSING, self.tag_missing.format(id=event.key, tag=tag))
+
+    def _existing(self, context: Context, event: ItemEvent) -> Any:
+        row = _row(context, event)
+        if row is None:
+            raise Refused(Reason.MISSING, self.missing.format(id=event.key))
+        return row
+
+    def _check_name(self, context: Context, event: ItemEvent, parent: str, name: Any) -> None:
+        if name is not None and context.row(
+            "SELECT 1 FROM items "
+            "WHERE kind = ? AND workspace = ? AND parent = ? AND name = ? AND item_id <> ?",
+            event.kind,
+            context.envelope.workspace,
+            parent,
+            name,
+            event.key,
+        ):
+            raise self._refusal(event, parent)
+
+    def _check_parent(self, context: Context, parent_id: str) -> None:
+        if self.parent_kind == "experiments":
+            found = context.row(
+                "SELECT 1 FROM experiments WHERE experiment_id = ? AND lifecycle <> 'purged'",
+                experiment_number(parent_id),
+            )
+        else:
+            found = context.row(
+                "SELECT 1 FROM items WHERE kind = ? AND item_id = ?", self.parent_kind, parent_id
+            )
+        if not found:
+            raise Refused(Reason.MISSING, self.parent_missing.format(id=parent_id))
+
+    def _refusal(self, event: ItemEvent, parent: str) -> Refused:
+        said = {name: getattr(event, name) for name in type(event).model_fields}
+        ids = {"id": event.key, "parent_id": parent.partition(":/")[2]}
+        return Refused(Reason.EXISTS, self.exists.format_map(said | ids))
+
+
+def families() -> Mapping[str, Family]:
+    """All small families by kind."""
+    return MappingProxyType(_FAMILIES)
+
+
+def forget_children(context: Context, parent: str) -> None:
+    """Take away all items of a parent, which is named as events name it, and theirs."""
+    children = context.db.execute(
+        "SELECT kind, item_id FROM items WHERE parent = ?", (parent,)
+    ).fetchall()
+    for kind, item_id in children:
+        _forget(context, kind, item_id)
+
+
+def _forget(context: Context, kind: str, item_id: str) -> None:
+    for table in ("items", "item_tags"):
+        context.write(f"DELETE FROM {table} WHERE kind = ? AND item_id = ?", kind, item_id)
+    forget_children(context, f"{kind}:/{item_id}")
+
+
+def _row(context: Context, event: ItemEvent) -> Any:
+    return context.row(
+        "SELECT parent, name, fields FROM items WHERE kind = ? AND item_id = ?",
+        event.kind,
+        event.key,
+    )
+
+
+def _fields(event: ItemEvent) -> dict[str, Any]:
+    """What an event says beside the item's id, structure and content alike."""
+    said = event.model_dump(exclude={*_NO_FIELDS, event.id_field})
+    if event.content is not None:
+        said |= event.content.model_dump()
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _document(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, sort_keys=True)
+
+
+def _set_tags(context: Context, event: ItemEvent, tags: list[dict[str, Any]]) -> None:
+    context.db.executemany(
+        "INSERT OR REPLACE INTO item_tags VALUES (?, ?, ?, ?)",
+        [(event.kind, event.key, tag["key"], tag["value"]) for tag in tags],
+    )

@@ -1,0 +1,79 @@
+"""Reading the items of small families from the keyed state."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+__all__ = ["Item", "item_named", "item_of", "item_tags", "items_of"]
+
+
+class Item(NamedTuple):
+    """One item: ``fields`` are what its events have said, ``parent`` is as events name it."""
+
+    kind: str
+    item_id: str
+    workspace: str
+    parent: str
+    name: str | None
+    created_ms: int
+    updated_ms: int
+    fields: dict[str, Any]
+
+    @property
+    def parent_id(self) -> str:
+        """The id of the parent."""
+        return self.parent.partition(":/")[2]
+
+
+_SELECT = "SELECT kind, item_id, workspace, parent, name, created_ms, updated_ms, fields FROM items"
+
+
+def item_of(db: sqlite3.Connection, kind: str, item_id: str) -> Item | None:
+    """One item by its id, or None."""
+    return _first(db, f"{_SELECT} WHERE kind = ? AND item_id = ?", kind, item_id)
+
+
+def item_named(
+    db: sqlite3.Connection, kind: str, name: str, parent: str = "", workspace: str = "default"
+) -> Item | None:
+    """One item by its name among those of a parent, or None."""
+    where = "kind = ? AND workspace = ? AND parent = ? AND name = ?"
+    return _first(db, f"{_SELECT} WHERE {where}", kind, workspace, parent, name)
+
+
+def items_of(
+    db: sqlite3.Connection, kind: str, parent: str | None = None, workspace: str = "default"
+) -> list[Item]:
+    """All items of a kind, or those of one parent; newest first, then by id."""
+    rows = db.execute(
+        f"{_SELECT} WHERE kind = ? AND workspace = ? AND (? IS NULL OR parent = ?) "
+        "ORDER BY created_ms DESC, item_id",
+        (kind, workspace, parent, parent),
+    ).fetchall()
+    return [_item(row) for row in rows]
+
+
+def item_tags(
+    db: sqlite3.Connection, kind: str, item_ids: Iterable[str]
+) -> dict[str, dict[str, str]]:
+    """The tags of items, by item."""
+    tags: dict[str, dict[str, str]] = {item_id: {} for item_id in item_ids}
+    for item_id, key, value in db.execute(
+        "SELECT item_id, key, value FROM item_tags WHERE kind = ? "
+        "AND item_id IN (SELECT value FROM json_each(?)) ORDER BY key",
+        (kind, json.dumps(list(tags))),
+    ).fetchall():
+        tags[item_id][key] = value
+    return tags
+
+
+def _first(db: sqlite3.Connection, sql: str, *values: str) -> Item | None:
+    row = db.execute(sql, values).fetchone()
+    return None if row is None else _item(row)
+
+
+def _item(row: tuple[Any, ...]) -> Item:
+    return Item(*row[:-1], fields=json.loads(row[-1]))
