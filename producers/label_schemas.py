@@ -76,7 +76,8 @@ class LabelSchemas(LedgerStore):
 
     def get_label_schema(self, schema_id: str) -> LabelSchema:
         """A label schema by its id."""
-        return self._ask(lambda db: _entity(_existing(db, schema_id)))
+        found: LabelSchema = self._ask(lambda db: _entity(_existing(db, schema_id)))
+        return found
 
     def get_label_schema_by_name(self, experiment_id: str, name: str) -> LabelSchema:
         """A label schema by its name."""
