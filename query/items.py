@@ -76,4 +76,4 @@ def _first(db: sqlite3.Connection, sql: str, *values: str) -> Item | None:
 
 
 def _item(row: tuple[Any, ...]) -> Item:
-    return Item(*row[:-1], json.loads(row[-1]))
+    return Item._make([*row[:-1], json.loads(row[-1])])
