@@ -244,8 +244,8 @@ class Forwarder:
         if self._hurried or len(batch) == 1:
             return 0.0
         # Others are logging in this process. While this thread works they get little done, since
-        # only one thread runs Python at a time: it rests as long, and more is sent at once.
-        return min(time.monotonic() - began, _MOST_PAUSE_S)
+        # only one thread runs Python at a time: it rests twice as long, and more is sent at once.
+        return min(2 * (time.monotonic() - began), _MOST_PAUSE_S)
 
     def _is_refused(self, batch: list[tuple[int, Outgoing]], error: Exception) -> None:
         """Find the record that is meant by sending fewer at a time; put it aside."""
