@@ -26,7 +26,7 @@ from mlflow.tracking._tracking_service import utils as tracking_utils
 from mlflow.utils.search_utils import SearchUtils
 from pydantic import ValidationError
 
-from mlflow_ledger.bus import SCHEME, EventTooLarge, folder_of, uri_of
+from mlflow_ledger.bus import SCHEME, EventTooLarge, acting_as, folder_of, uri_of
 from mlflow_ledger.consumers import Decide, Foreseen, Ledger, check_uri, open_ledger
 from mlflow_ledger.query.progress import ProgressShown
 from mlflow_ledger.schemas import (
@@ -38,6 +38,8 @@ from mlflow_ledger.schemas import (
     Refused,
     SettingsError,
 )
+
+from .server_user import server_user
 
 if TYPE_CHECKING:
     from mlflow_ledger.consumers import Analytics, RemoteAnalytics
@@ -273,7 +275,14 @@ def mlflow_errors(store: C) -> C:
 def _guarded(method: F) -> F:
     @functools.wraps(method)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        return with_mlflow_errors(lambda: method(*args, **kwargs))
+        user = server_user()
+        if user is None:
+            return with_mlflow_errors(lambda: method(*args, **kwargs))
+        before = acting_as.set(user)
+        try:
+            return with_mlflow_errors(lambda: method(*args, **kwargs))
+        finally:
+            acting_as.reset(before)
 
     return guarded  # type: ignore[return-value]  # functools.wraps keeps the signature
 
