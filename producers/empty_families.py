@@ -15,14 +15,11 @@ from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.search_utils import (
     SearchEvaluationDatasetsUtils,
     SearchIssuesUtils,
-    SearchMCPAccessEndpointUtils,
-    SearchMCPServerUtils,
-    SearchMCPServerVersionUtils,
 )
-from mlflow.utils.validation import _parse_experiment_id, _parse_experiment_ids
 
 from .edge import LedgerStore, start_offset
 from .experiments import Experiments, active_experiment, check_max_results
+from .older_mlflow import parse_experiment_id, parse_experiment_ids
 
 __all__ = ["EmptyFamilies"]
 
@@ -84,7 +81,7 @@ class EmptyFamilies(Experiments):
         """No issue."""
         page = _page(max_results, page_token)
         if experiment_id is not None:
-            _parse_experiment_id(experiment_id)
+            parse_experiment_id(experiment_id)
         SearchIssuesUtils.parse_search_filter(filter_string)
         return page
 
@@ -121,7 +118,7 @@ class EmptyFamilies(Experiments):
 
     def list_scorers_across_experiments(self, experiment_ids: Sequence[str]) -> list[Any]:
         """No scorer of any experiment."""
-        _parse_experiment_ids(list(experiment_ids))
+        parse_experiment_ids(list(experiment_ids))
         return []
 
     def get_scorer(self, experiment_id: str, name: str, version: int | None = None) -> NoReturn:
@@ -245,6 +242,8 @@ class EmptyFamilies(Experiments):
         page_token: str | None = None,
     ) -> PagedList[Any]:
         """No MCP server."""
+        from mlflow.utils.search_utils import SearchMCPServerUtils  # new in MLflow 3.14
+
         check_max_results(max_results)
         SearchMCPServerUtils.parse_search_filter(filter_string)
         return _page(max_results, page_token)
@@ -258,6 +257,8 @@ class EmptyFamilies(Experiments):
         page_token: str | None = None,
     ) -> PagedList[Any]:
         """No version of an MCP server."""
+        from mlflow.utils.search_utils import SearchMCPServerVersionUtils  # new in MLflow 3.14
+
         check_max_results(max_results)
         SearchMCPServerVersionUtils.parse_search_filter(filter_string)
         return _page(max_results, page_token)
@@ -273,6 +274,8 @@ class EmptyFamilies(Experiments):
         page_token: str | None = None,
     ) -> PagedList[Any]:
         """No endpoint of an MCP server."""
+        from mlflow.utils.search_utils import SearchMCPAccessEndpointUtils  # new in MLflow 3.14
+
         check_max_results(max_results)
         SearchMCPAccessEndpointUtils.parse_search_filter(filter_string)
         return _page(max_results, page_token)

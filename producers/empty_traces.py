@@ -18,13 +18,12 @@ from mlflow.store.entities.paged_list import PagedList
 from mlflow.tracing.analysis import TraceFilterCorrelationResult
 from mlflow.utils.search_utils import SearchTraceMetricsUtils, SearchTraceUtils
 from mlflow.utils.validation import (
-    _parse_experiment_id,
-    _parse_experiment_ids,
     _resolve_experiment_ids_and_locations,
 )
 
 from .edge import LedgerStore, start_offset
 from .experiments import check_max_results
+from .older_mlflow import parse_experiment_id, parse_experiment_ids
 
 __all__ = ["EmptyTraces"]
 
@@ -87,7 +86,7 @@ class EmptyTraces(LedgerStore):
         filter_string: str | None = None,
     ) -> list[Any]:
         """No session."""
-        _parse_experiment_id(experiment_id)
+        parse_experiment_id(experiment_id)
         SearchTraceUtils.parse_search_filter_for_search_traces(filter_string)
         return []
 
@@ -116,7 +115,7 @@ class EmptyTraces(LedgerStore):
             raise MlflowException.invalid_parameter_value(
                 "start_time_ms and end_time_ms are required if time_interval_seconds is set"
             )
-        _parse_experiment_ids(list(experiment_ids))
+        parse_experiment_ids(list(experiment_ids))
         for text in filters or ():
             SearchTraceMetricsUtils.parse_search_filter(text)
         counts = any(a.aggregation_type == AggregationType.COUNT for a in aggregations)
@@ -132,7 +131,7 @@ class EmptyTraces(LedgerStore):
         base_filter: str | None = None,
     ) -> TraceFilterCorrelationResult:
         """Nothing correlates with nothing."""
-        _parse_experiment_ids(list(experiment_ids))
+        parse_experiment_ids(list(experiment_ids))
         for text in (filter_string1, filter_string2, base_filter):
             SearchTraceUtils.parse_search_filter_for_search_traces(text)
         return TraceFilterCorrelationResult(

@@ -15,7 +15,6 @@ from mlflow.store.tracking import SEARCH_MAX_RESULTS_DEFAULT, SEARCH_MAX_RESULTS
 from mlflow.utils.search_utils import SearchExperimentsUtils
 from mlflow.utils.uri import append_to_uri_path, resolve_uri_if_local
 from mlflow.utils.validation import (
-    _parse_experiment_id,
     _validate_experiment_artifact_location_length,
     _validate_experiment_name,
     _validate_experiment_tag,
@@ -48,6 +47,7 @@ from mlflow_ledger.schemas import (
 
 from .edge import LedgerStore, first, start_offset, text, whole
 from .entities import experiment_entity
+from .older_mlflow import parse_experiment_id
 
 __all__ = [
     "DEFAULT_EXPERIMENT_ID",
@@ -243,7 +243,7 @@ def _existing(db: sqlite3.Connection, number: int, event: Event | None = None) -
 
 def experiment_no(experiment_id: str) -> int:
     """An experiment's id as a number; nonsense gets MLflow's error."""
-    return whole(_parse_experiment_id(experiment_id)) or 0
+    return whole(parse_experiment_id(experiment_id)) or 0
 
 
 def _filters(filter_string: str | None) -> list[Filter]:
@@ -268,8 +268,8 @@ def _attribute_value(kind: str, key: str, comparator: str, value: Any) -> Any:
         known = comparator in ("=", "!=", "IN", "NOT IN")
         _check(known, f"Invalid comparator for experiment_id: {comparator}")
         if isinstance(value, tuple):
-            return tuple(whole(_parse_experiment_id(v)) for v in value)
-        return whole(_parse_experiment_id(value))
+            return tuple(whole(parse_experiment_id(v)) for v in value)
+        return whole(parse_experiment_id(value))
     if SearchExperimentsUtils.is_string_attribute(kind, key, comparator):
         known = comparator in ("=", "!=", "LIKE", "ILIKE")
         _check(known, f"Invalid comparator for string attribute: {comparator}")

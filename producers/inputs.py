@@ -15,7 +15,6 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from mlflow.utils.validation import (
-    _parse_experiment_ids,
     _validate_dataset_inputs,
     _validate_run_id,
 )
@@ -32,6 +31,7 @@ from mlflow_ledger.schemas import (
 )
 
 from .edge import LedgerStore, whole
+from .older_mlflow import parse_experiment_ids
 from .runs import active_run
 
 __all__ = ["RunInputsLogging"]
@@ -87,7 +87,7 @@ class RunInputsLogging(LedgerStore):
 
     def _search_datasets(self, experiment_ids: Sequence[str]) -> list[_DatasetSummary]:
         """The data sets of some experiments with the contexts they are used in."""
-        numbers = [whole(number) or 0 for number in _parse_experiment_ids(list(experiment_ids))]
+        numbers = [whole(number) or 0 for number in parse_experiment_ids(list(experiment_ids))]
         return [
             _DatasetSummary(experiment_id=str(e), name=name, digest=digest, context=context)
             for e, name, digest, context in self._ask(lambda db: dataset_summaries(db, numbers))

@@ -22,7 +22,7 @@ from mlflow.utils.name_utils import _generate_random_name
 from mlflow.utils.search_logged_model_utils import parse_filter_string
 from mlflow.utils.search_utils import SearchLoggedModelsPaginationToken
 from mlflow.utils.uri import append_to_uri_path
-from mlflow.utils.validation import _parse_experiment_ids, _validate_logged_model_name
+from mlflow.utils.validation import _validate_logged_model_name
 
 from mlflow_ledger.query import (
     Filter,
@@ -55,6 +55,7 @@ from mlflow_ledger.schemas import (
 
 from .edge import LedgerStore, now_ms, text, whole
 from .experiments import active_experiment
+from .older_mlflow import parse_experiment_ids
 
 __all__ = ["LoggedModels"]
 
@@ -175,7 +176,7 @@ class LoggedModels(LedgerStore):
 
         def question(db: sqlite3.Connection) -> list[LoggedModelRow]:
             filters = _filters(filter_string)
-            numbers = [whole(number) or 0 for number in _parse_experiment_ids(list(experiment_ids))]
+            numbers = [whole(number) or 0 for number in parse_experiment_ids(list(experiment_ids))]
             orders = [_order(clause) for clause in order_by or ()]
             return find_logged_models(db, numbers, filters, measured, orders, size + 1, offset)
 

@@ -30,7 +30,6 @@ from mlflow.utils.validation import (
     _validate_model_alias_name,
     _validate_model_alias_name_reserved,
     _validate_model_name,
-    _validate_model_version,
     _validate_model_version_tag,
     _validate_tag_name,
 )
@@ -65,6 +64,7 @@ from mlflow_ledger.schemas import (
 )
 
 from .edge import first, start_offset, text, whole
+from .older_mlflow import version_number
 from .registered_models import RegisteredModels, asks_for_prompts, existing_model
 from .registry_entities import version_entity
 
@@ -168,7 +168,7 @@ class ModelVersions(RegisteredModels):
     def set_model_version_tag(self, name: str, version: str | int, tag: ModelVersionTag) -> None:
         """Set a tag of a version."""
         _validate_model_name(name)
-        _validate_model_version(version)
+        version_number(version)
         _validate_model_version_tag(tag.key, tag.value)
         self._about_version(
             name,
@@ -181,7 +181,7 @@ class ModelVersions(RegisteredModels):
     def delete_model_version_tag(self, name: str, version: str | int, key: str) -> None:
         """Delete a tag of a version, if it is there."""
         _validate_model_name(name)
-        _validate_model_version(version)
+        version_number(version)
         _validate_tag_name(key)
         self._about_version(name, version, ModelVersionTagDeleted, tag=key)
 
@@ -295,7 +295,7 @@ class ModelVersions(RegisteredModels):
     ) -> None:
         """Say something about a version, by its uid."""
         _validate_model_name(name)
-        number = _validate_model_version(version)
+        number = version_number(version)
 
         def decide(db: sqlite3.Connection) -> list[Event]:
             row = version_row(db, name, number)
@@ -314,7 +314,7 @@ class ModelVersions(RegisteredModels):
 
 def _existing(db: sqlite3.Connection, name: str, version: str | int) -> VersionRow:
     _validate_model_name(name)
-    number = _validate_model_version(version)
+    number = version_number(version)
     row = version_row(db, name, number)
     if row is None:
         raise Refused(Reason.MISSING, f"Model Version (name={name}, version={number}) not found")

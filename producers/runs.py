@@ -23,7 +23,6 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, _get_run_name_from_tags
 from mlflow.utils.name_utils import _generate_random_name
 from mlflow.utils.search_utils import SearchUtils
 from mlflow.utils.uri import append_to_uri_path
-from mlflow.utils.validation import _parse_experiment_ids
 
 from mlflow_ledger.bus import without_gc
 from mlflow_ledger.consumers import ExperimentFacts, Foreseen
@@ -53,6 +52,7 @@ from mlflow_ledger.schemas import (
 from .edge import LedgerStore, first, now_ms, start_offset, text, whole
 from .entities import run_entity, run_info
 from .experiments import active_experiment, check_max_results, experiment_no
+from .older_mlflow import parse_experiment_ids
 from .run_search import run_filters, run_orders
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class Runs(LedgerStore):
         filters = run_filters(parsed)
         offset = start_offset(page_token)
         search = RunSearch(
-            experiment_ids=[whole(n) or 0 for n in _parse_experiment_ids(list(experiment_ids))],
+            experiment_ids=[whole(n) or 0 for n in parse_experiment_ids(list(experiment_ids))],
             lifecycles=stages,
             filters=filters,
             orders=orders,
