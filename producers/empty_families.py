@@ -242,7 +242,7 @@ class EmptyFamilies(Experiments):
         page_token: str | None = None,
     ) -> PagedList[Any]:
         """No MCP server."""
-        from mlflow.utils.search_utils import SearchMCPServerUtils  # new in MLflow 3.14
+        from mlflow.utils.search_utils import SearchMCPServerUtils  # MLflow 3.12 has none
 
         check_max_results(max_results)
         SearchMCPServerUtils.parse_search_filter(filter_string)
@@ -257,7 +257,7 @@ class EmptyFamilies(Experiments):
         page_token: str | None = None,
     ) -> PagedList[Any]:
         """No version of an MCP server."""
-        from mlflow.utils.search_utils import SearchMCPServerVersionUtils  # new in MLflow 3.14
+        from mlflow.utils.search_utils import SearchMCPServerVersionUtils  # MLflow 3.12 has none
 
         check_max_results(max_results)
         SearchMCPServerVersionUtils.parse_search_filter(filter_string)
@@ -274,7 +274,7 @@ class EmptyFamilies(Experiments):
         page_token: str | None = None,
     ) -> PagedList[Any]:
         """No endpoint of an MCP server."""
-        from mlflow.utils.search_utils import SearchMCPAccessEndpointUtils  # new in MLflow 3.14
+        from mlflow.utils.search_utils import SearchMCPAccessEndpointUtils  # MLflow 3.12 has none
 
         check_max_results(max_results)
         SearchMCPAccessEndpointUtils.parse_search_filter(filter_string)
