@@ -5,15 +5,18 @@ PYTHON ?= python3
 UV     := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 BIN    := .venv/bin
 READY  := .venv/.ready
+OLDEST := .venv-oldest
 
 FOLDERS := schemas bus consumers query producers
 STORE   := ledger:./demo-store
 VERSION := models:/wine-classifier/2
 
+TESTS_OF_OLDEST := $(patsubst %,tests/integration/test_%.py,script gc server serving)
+
 # The demo's registry is its store, whatever the caller's environment says.
 unexport MLFLOW_REGISTRY_URI
 
-.PHONY: demo kafka-demo test test-kafka oracle-kafka lint types lock bench soak clean
+.PHONY: demo kafka-demo test test-oldest test-kafka oracle-kafka lint types lock bench soak clean
 
 demo: $(READY)
 	rm -rf demo-store
@@ -28,6 +31,10 @@ kafka-demo: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest
+
+# The oldest MLflow that we say we work with, in an environment of its own.
+test-oldest: $(OLDEST)/.ready
+	$(OLDEST)/bin/pytest $(TESTS_OF_OLDEST)
 
 # What takes longer: brokers that are killed, hosts, services and browsers on Kafka.
 test-kafka: $(READY)
@@ -52,6 +59,9 @@ types: $(READY)
 lock: $(UV)
 	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
 	    --generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
+	echo 'mlflow==3.12.*' | $(UV) pip compile pyproject.toml --constraint - --group dev --universal \
+	    --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --quiet \
+	    --output-file requirements-oldest.lock
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
@@ -71,6 +81,13 @@ $(READY): requirements.lock pyproject.toml | $(UV)
 	test -x $(BIN)/python || $(UV) venv --quiet --python "$$(command -v $(PYTHON))" .venv
 	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(OLDEST)/.ready: requirements-oldest.lock pyproject.toml | $(UV)
+	test -x $(OLDEST)/bin/python || $(UV) venv --quiet --python "$$(command -v $(PYTHON))" $(OLDEST)
+	$(UV) pip sync --quiet --compile-bytecode --python $(OLDEST)/bin/python \
+	    --require-hashes requirements-oldest.lock
+	$(UV) pip install --quiet --python $(OLDEST)/bin/python --no-deps --no-build-isolation --editable .
 	touch $@
 
 .uv/bin/uv:
