@@ -73,7 +73,7 @@ class EvaluationRecords(LedgerStore):
             new = len(ids)
             told = [_told(one, dataset_id, ids) for one in said]
             if dataset is None:
-                msg = f"Evaluation dataset with id '{dataset_id}' does not exist"
+                msg = f"Evaluation dataset with id '{dataset_id}' not found"
                 raise Refused(Reason.BAD_REQUEST, msg, attempt)
             inserted = len(ids) - new
             counts.update(inserted=inserted, updated=len(said) - inserted)
@@ -240,13 +240,14 @@ def _parts(
     told: Sequence[tuple[str, EvaluationRecord]],
     content: EvaluationRecordsContent,
 ) -> Iterator[EvaluationRecordsUpserted]:
-    """Records in events that are not too large; the last one says the schema of all."""
+    """Records in events that are not too large; the first one says the schema of all."""
     part: list[tuple[str, EvaluationRecord]] = []
-    filled = 0
+    filled = len(content.dataset_schema or "")
     for record_id, record in told:
         size_bytes = len(record.model_dump_json())
         if part and filled + size_bytes > _PART_BYTES:
-            yield _upserted(dataset_id, part, content.model_copy(update={"dataset_schema": None}))
+            yield _upserted(dataset_id, part, content)
+            content = content.model_copy(update={"dataset_schema": None})
             part, filled = [], 0
         part.append((record_id, record))
         filled += size_bytes

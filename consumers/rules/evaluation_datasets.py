@@ -35,7 +35,6 @@ __all__ = ["RECORD_KIND"]
 RECORD_KIND = "evaluation_dataset_records"
 
 _LINKED_MISSING = "Dataset '{id}' not found"
-_UPSERTED_MISSING = "Evaluation dataset with id '{id}' does not exist"
 _USER = "mlflow.user"
 _SCHEMA_PARTS = ("inputs", "outputs", "expectations")
 
@@ -86,7 +85,7 @@ def dataset_unlinked(context: Context, event: EvaluationDatasetUnlinked) -> None
 @rule(EvaluationRecordsUpserted)
 def records_upserted(context: Context, event: EvaluationRecordsUpserted) -> None:
     """Records are found by the hash of their inputs, else by id; the data set counts them anew."""
-    fields = _DATASETS.fields_of(context, event, _UPSERTED_MISSING, Reason.BAD_REQUEST)
+    fields = _DATASETS.fields_of(context, event, reason=Reason.BAD_REQUEST)
     _refuse_strangers(context, event)
     content = event.content or EvaluationRecordsContent()
     records = content.records[: len(event.record_ids)]

@@ -16,6 +16,7 @@ from . import field_policy
 from .family_machine import Calls, made, play
 from .pair import MAKERS, Factory, Pair, Ref, Template, Text
 from .test_core import INVALID, MISSING
+from .test_differences import both
 
 MAKERS["create_dataset"] = lambda dataset: str(dataset.dataset_id)
 field_policy.FIELDS |= {
@@ -271,7 +272,24 @@ def test_ids_in_filters_mean_nothing(pair: Pair, dataset: Ref) -> None:
     pair.ok("search_datasets", filter_string=Text("name = '{0}'", dataset))
 
 
+def test_records_of_any_size(pair: Pair, dataset: Ref) -> None:
+    """Many of them, and large ones, which travel as blobs."""
+    many = [{"inputs": {"n": n}, "outputs": "x" * 200} for n in range(3000)]
+    large = {"inputs": {"n": "y" * 300_000}, "outputs": ["z" * 700_000], "expectations": {"a": 1}}
+    for records in (many, [large], [{**large, "outputs": "ж" * 90_000}], many[:5]):
+        pair.ok("upsert_dataset_records", dataset_id=dataset, records=records)
+    assert len(look(pair, dataset)) == 3001
+
+
+def test_the_expectations_of_a_record_have_a_limit(pair: Pair, dataset: Ref) -> None:
+    records = [{"inputs": {"q": 1}, "expectations": {"a": "x" * 600_000}}]
+    answer, codes = both(pair, "upsert_dataset_records", dataset_id=dataset, records=records)
+    assert codes == [None, INVALID]
+    assert "at most 524288" in str(answer.mismatches)
+
+
 _experiments = made("create_experiment")
+_one_experiment = st.lists(_experiments, max_size=1)  # of several at once the texts are sorted
 _datasets = made("create_dataset")
 _few = st.sampled_from([{"a": 1}, {"a": 2}, {"b": None, "c": [1.5]}, {}])
 _values = st.none() | st.dictionaries(st.sampled_from("abc"), st.sampled_from([1, "x", None, [1]]))
@@ -290,16 +308,14 @@ _id = {"dataset_id": _datasets}
 CALLS: Calls = {
     "create_dataset": st.fixed_dictionaries(
         {"name": st.sampled_from(["d", "e", "f"])},
-        optional={"tags": _tags, "experiment_ids": st.lists(_experiments, max_size=2)},
+        optional={"tags": _tags, "experiment_ids": _one_experiment},
     ),
     "get_dataset": st.fixed_dictionaries(_id),
     "delete_dataset": st.fixed_dictionaries(_id),
     "get_dataset_experiment_ids": st.fixed_dictionaries(_id),
     "set_dataset_tags": st.fixed_dictionaries({**_id, "tags": _tags}),
     "delete_dataset_tag": st.fixed_dictionaries({**_id, "key": st.sampled_from("ab")}),
-    "add_dataset_to_experiments": st.fixed_dictionaries(
-        {**_id, "experiment_ids": st.lists(_experiments, max_size=2)}
-    ),
+    "add_dataset_to_experiments": st.fixed_dictionaries({**_id, "experiment_ids": _one_experiment}),
     "remove_dataset_from_experiments": st.fixed_dictionaries(
         {**_id, "experiment_ids": st.lists(_experiments, max_size=2)}
     ),
