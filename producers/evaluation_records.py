@@ -70,12 +70,12 @@ class EvaluationRecords(LedgerStore):
             hashes = [one.record.input_hash for one in said]
             known = known_records(db, dataset_id, hashes=hashes)
             ids = {input_hash: record_id for record_id, input_hash in known.items()}
-            new = len(ids)
+            before = len(ids)
             told = [_told(one, dataset_id, ids) for one in said]
             if dataset is None:
                 msg = f"Evaluation dataset with id '{dataset_id}' not found"
                 raise Refused(Reason.BAD_REQUEST, msg, attempt)
-            inserted = len(ids) - new
+            inserted = len(ids) - before
             counts.update(inserted=inserted, updated=len(said) - inserted)
             content = EvaluationRecordsContent(
                 dataset_schema=_schema(dataset.fields.get("dataset_schema"), records),
