@@ -20,6 +20,7 @@ _CLAIMS = (
     "SELECT profile FROM datasets WHERE typeof(profile) = 'blob'",
     "SELECT description FROM registered_models WHERE typeof(description) = 'blob'",
     "SELECT description FROM model_versions WHERE typeof(description) = 'blob'",
+    "SELECT claim FROM item_claims",
 )
 
 

@@ -61,6 +61,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _TOLD = (LedgerError, MlflowException, ValidationError)  # each becomes its own code at the edge
 _CLAIM_BYTES = 256 * 1024
+_ASKED_FOR = ("_get_d", "_hard_", "_load_d", "_search")
+"""How private methods begin that MLflow calls."""
 MIN_WHOLE, MAX_WHOLE = -(2**63), 2**63 - 1
 
 
@@ -135,12 +137,14 @@ class LedgerStore:
         except Exception as error:
             raise _unforeseen(error) from error
 
-    def _travelling(self, text: str | None) -> str | ClaimCheck | None:
+    def _travelling(
+        self, text: str | None, most_bytes: int = _CLAIM_BYTES
+    ) -> str | ClaimCheck | None:
         """A text as an event carries it: a large one as a claim check for a blob."""
-        if text is None or len(text) * 4 <= _CLAIM_BYTES:
+        if text is None or len(text) * 4 <= most_bytes:
             return text
         data = text.encode("utf-8")
-        if len(data) <= _CLAIM_BYTES:
+        if len(data) <= most_bytes:
             return text
         digest, size_bytes = self._ledger.carrier.put(data)
         return ClaimCheck(digest=digest, size_bytes=size_bytes)
@@ -266,7 +270,7 @@ def mlflow_errors(store: C) -> C:
     ours = [base for base in store.__mro__ if base.__module__.startswith("mlflow_ledger.")]
     for base in ours:
         for name, method in vars(base).items():
-            private = name.startswith("_") and not name.startswith(("_hard_", "_get_d", "_search"))
+            private = name.startswith("_") and not name.startswith(_ASKED_FOR)
             if inspect.isfunction(method) and not private and name not in vars(store):
                 setattr(store, name, _guarded(method))
     return store

@@ -13,7 +13,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.search_utils import (
-    SearchEvaluationDatasetsUtils,
     SearchIssuesUtils,
 )
 
@@ -63,7 +62,7 @@ def _page(max_results: int | None, page_token: str | None) -> PagedList[Any]:
 
 
 class EmptyFamilies(Experiments):
-    """Reads of assessments, evaluation data sets, scorers, issues, queues, gateway, MCP servers."""
+    """Reads of assessments, scorers, issues, queues, gateway, MCP servers."""
 
     # --- assessments, issues
 
@@ -83,27 +82,6 @@ class EmptyFamilies(Experiments):
         if experiment_id is not None:
             parse_experiment_id(experiment_id)
         SearchIssuesUtils.parse_search_filter(filter_string)
-        return page
-
-    # --- evaluation data sets
-
-    get_dataset = _absent("Evaluation dataset with id '{dataset_id}' not found", "dataset_id")
-    get_dataset_experiment_ids = _none_of_them
-
-    def search_datasets(
-        self,
-        experiment_ids: list[str] | None = None,
-        filter_string: str | None = None,
-        max_results: int = 1000,
-        order_by: list[str] | None = None,
-        page_token: str | None = None,
-    ) -> PagedList[Any]:
-        """No evaluation data set; those that runs used are another thing."""
-        check_max_results(max_results)
-        page = _page(max_results, page_token)
-        SearchEvaluationDatasetsUtils.parse_search_filter(filter_string)
-        for clause in order_by or ():
-            SearchEvaluationDatasetsUtils.parse_order_by_for_search_evaluation_datasets(clause)
         return page
 
     # --- scorers

@@ -9,6 +9,8 @@ from mlflow.store.tracking.abstract_store import AbstractStore
 from .edge import mlflow_errors
 from .empty_families import EmptyFamilies
 from .empty_traces import EmptyTraces
+from .evaluation_datasets import EvaluationDatasets
+from .evaluation_records import EvaluationRecords
 from .inputs import RunInputsLogging
 from .label_schemas import LabelSchemas
 from .later import later_families
@@ -26,6 +28,8 @@ _SERVER_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 @later_families
 class LedgerTrackingStore(
     LabelSchemas,
+    EvaluationDatasets,
+    EvaluationRecords,
     EmptyFamilies,
     EmptyTraces,
     Runs,

@@ -3,8 +3,13 @@
 from .artifacts import ArtifactRow, artifact_at, artifacts_below
 from .conditions import Filter, Order, Sql, compare, ilike_duckdb, ilike_sqlite
 from .datasets import dataset_summaries
+from .evaluation_datasets import (
+    evaluation_records,
+    find_evaluation_datasets,
+    known_records,
+)
 from .experiments import ExperimentRow, experiment_by_name, experiment_row, find_experiments
-from .items import Item, item_named, item_of, item_tags, items_of
+from .items import Item, find_items, item_named, item_of, item_tags, items_of
 from .logged_models import (
     LoggedModelRow,
     ModelDataset,
@@ -67,9 +72,12 @@ __all__ = [
     "dataset_summaries",
     "deleted_logged_models",
     "deleted_run_ids",
+    "evaluation_records",
     "experiment_by_name",
     "experiment_row",
+    "find_evaluation_datasets",
     "find_experiments",
+    "find_items",
     "find_logged_models",
     "find_models",
     "find_runs",
@@ -81,6 +89,7 @@ __all__ = [
     "item_of",
     "item_tags",
     "items_of",
+    "known_records",
     "latest_versions",
     "logged_model_row",
     "metric_history",

@@ -7,7 +7,9 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-__all__ = ["Item", "item_named", "item_of", "item_tags", "items_of"]
+from .conditions import Sql
+
+__all__ = ["Item", "find_items", "item_named", "item_of", "item_tags", "items_of"]
 
 
 class Item(NamedTuple):
@@ -29,6 +31,12 @@ class Item(NamedTuple):
 
 
 _SELECT = "SELECT kind, item_id, workspace, parent, name, created_ms, updated_ms, fields FROM items"
+
+
+def find_items(db: sqlite3.Connection, rest: Sql) -> list[Item]:
+    """Items as the rest of a statement says, from ``WHERE`` on."""
+    rows = db.execute(f"{_SELECT} {rest.text}", rest.values).fetchall()
+    return [_item(row) for row in rows]
 
 
 def item_of(db: sqlite3.Connection, kind: str, item_id: str) -> Item | None:

@@ -42,6 +42,7 @@ _CLAIM_CHECKS = {
     "registered_models": ("description",),
     "model_versions": ("description",),
     "datasets": ("source", "dataset_schema", "profile"),
+    "item_claims": ("claim",),
 }
 """Columns in which a large text may stand as a blob."""
 

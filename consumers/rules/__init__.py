@@ -7,6 +7,7 @@ must come from the event's own partition, so that any interleaving of partitions
 
 from . import (
     artifacts,
+    evaluation_datasets,
     experiments,
     items,
     label_schemas,
@@ -25,6 +26,7 @@ __all__ = [
     "Pending",
     "Rule",
     "artifacts",
+    "evaluation_datasets",
     "experiments",
     "items",
     "label_schemas",

@@ -8,7 +8,7 @@ times apart. An item goes with its parent, which is another item or an experimen
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -41,6 +41,10 @@ class Family:
     parent_missing: str = "No Experiment with id={id} exists"
     tag_missing: str | None = None
     """What is said of a tag that is deleted and was not there; nothing where that is no error."""
+    untagged: str | None = None
+    """What is said where tags are set on an item that is missing, if it is not ``missing``."""
+    derive: Callable[[Context, dict[str, Any]], None] | None = None
+    """Adds to the fields of a new item what follows from them."""
 
     def created(self, event: type[ItemEvent]) -> Family:
         """An event that brings an item into being: its id, and its name, are given once."""
@@ -68,6 +72,35 @@ class Family:
         rule(event)(self._delete_tag)
         return self
 
+    def fields_of(
+        self,
+        context: Context,
+        event: ItemEvent,
+        missing: str | None = None,
+        reason: Reason = Reason.MISSING,
+    ) -> dict[str, Any]:
+        """The fields of the item that an event is about, for rules of the family's own.
+
+        Raises:
+            Refused: there is no such item; ``missing`` and ``reason`` say so in other words.
+        """
+        fields: dict[str, Any] = json.loads(self._existing(context, event, missing, reason)[2])
+        return fields
+
+    def save(
+        self, context: Context, event: ItemEvent, fields: dict[str, Any], *, updated: bool
+    ) -> None:
+        """Keep the fields of an item, and where it counts as ``updated`` also when."""
+        context.write(
+            "UPDATE items SET fields = ?, updated_ms = CASE WHEN ? THEN ? ELSE updated_ms END "
+            "WHERE kind = ? AND item_id = ?",
+            _document(fields),
+            updated,
+            context.envelope.time_ms,
+            event.kind,
+            event.key,
+        )
+
     def _create(self, context: Context, event: ItemEvent) -> None:
         now_ms, parent, fields = context.envelope.time_ms, "", _fields(event)
         if self.parent is not None:
@@ -79,6 +112,8 @@ class Family:
             raise self._refusal(event, parent)
         name = None if self.name is None else getattr(event, self.name)
         self._check_name(context, event, parent, name)
+        if self.derive is not None:
+            self.derive(context, fields)
         context.write(
             "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             event.kind,
@@ -118,7 +153,7 @@ class Family:
         _forget(context, event.kind, event.key)
 
     def _set_tags(self, context: Context, event: ItemEvent) -> None:
-        self._existing(context, event)
+        self._existing(context, event, self.untagged)
         tags = [tag.model_dump() for tag in getattr(event.content, "tags", ())]
         _set_tags(context, event, tags)
 
@@ -134,10 +169,16 @@ class Family:
         if not gone and self.tag_missing is not None:
             raise Refused(Reason.MISSING, self.tag_missing.format(id=event.key, tag=tag))
 
-    def _existing(self, context: Context, event: ItemEvent) -> Any:
+    def _existing(
+        self,
+        context: Context,
+        event: ItemEvent,
+        missing: str | None = None,
+        reason: Reason = Reason.MISSING,
+    ) -> Any:
         row = _row(context, event)
         if row is None:
-            raise Refused(Reason.MISSING, self.missing.format(id=event.key))
+            raise Refused(reason, (missing or self.missing).format(id=event.key))
         return row
 
     def _check_name(self, context: Context, event: ItemEvent, parent: str, name: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-Rule = Literal["time", "unordered", "token"]
+Rule = Literal["time", "unordered", "token", "unsaid"]
 
 FIELDS: dict[tuple[str, str], Rule] = {
     # Read from a clock: compared as "which call's time is it", so "unchanged by this call",

@@ -137,7 +137,8 @@ class Side:
         for key in getattr(type(value), "_properties", list)():
             if key not in found:
                 found[key] = getattr(value, key)
-        fields = {k: self.plain(v, field_policy.FIELDS.get((name, k))) for k, v in found.items()}
+        rules = {key: field_policy.FIELDS.get((name, key)) for key in found}
+        fields = {k: self.plain(v, rules[k]) for k, v in found.items() if rules[k] != "unsaid"}
         return {"type": name, **dict(sorted(fields.items()))}
 
 
