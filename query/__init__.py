@@ -4,7 +4,15 @@ from .artifacts import ArtifactRow, artifact_at, artifacts_below
 from .conditions import Filter, Order, Sql, compare, ilike_duckdb, ilike_sqlite
 from .datasets import dataset_summaries
 from .experiments import ExperimentRow, experiment_by_name, experiment_row, find_experiments
-from .items import Item, item_named, item_of, item_tags, items_of
+from .items import (
+    Item,
+    item_named,
+    item_of,
+    item_tags,
+    items_named,
+    items_of,
+    parents_of_named,
+)
 from .logged_models import (
     LoggedModelRow,
     ModelDataset,
@@ -80,6 +88,7 @@ __all__ = [
     "item_named",
     "item_of",
     "item_tags",
+    "items_named",
     "items_of",
     "latest_versions",
     "logged_model_row",
@@ -87,6 +96,7 @@ __all__ = [
     "model_attribute",
     "model_row",
     "model_uid",
+    "parents_of_named",
     "run_details",
     "run_row",
     "run_rows",
