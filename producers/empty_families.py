@@ -66,7 +66,7 @@ def _page(max_results: int | None, page_token: str | None) -> PagedList[Any]:
 
 
 class EmptyFamilies(Experiments):
-    """Reads of assessments, evaluation data sets, scorers, issues, queues, gateway, MCP servers."""
+    """Reads of assessments, evaluation data sets, scorers, issues, gateway, MCP servers."""
 
     # --- assessments, issues
 
@@ -138,40 +138,6 @@ class EmptyFamilies(Experiments):
             f"Scorer with name '{name}' not found for experiment {experiment_id}.",
             RESOURCE_DOES_NOT_EXIST,
         )
-
-    # --- review queues
-
-    get_review_queue = _absent("Review queue with id '{queue_id}' not found.", "queue_id")
-    list_review_queue_items = get_review_queue
-
-    def list_review_queues(
-        self,
-        experiment_id: str,
-        *,
-        user: str | None = None,
-        item_id: str | None = None,
-        max_results: int | None = None,
-        page_token: str | None = None,
-    ) -> PagedList[Any]:
-        """No review queue of an experiment."""
-        page = _page(max_results, page_token)
-        self._has_queues(experiment_id)
-        return page
-
-    def get_review_queue_by_name(self, experiment_id: str, *, name: str) -> NoReturn:
-        """No review queue of this name."""
-        self._has_queues(experiment_id)
-        raise MlflowException(
-            f"Review queue with name '{name}' not found for experiment '{experiment_id}'.",
-            RESOURCE_DOES_NOT_EXIST,
-        )
-
-    def _has_queues(self, experiment_id: str) -> None:
-        """Refuse an experiment that is not there; to MLflow's queues a deleted one is not."""
-        if not self.filter_active_experiment_ids([experiment_id]):
-            raise MlflowException(
-                f"No Experiment with id={experiment_id} exists", RESOURCE_DOES_NOT_EXIST
-            )
 
     # --- gateway
 

@@ -14,6 +14,8 @@ from .label_schemas import LabelSchemas
 from .later import later_families
 from .logged_models import LoggedModels
 from .metric_history import MetricHistories
+from .review_queue_items import ReviewQueueItems
+from .review_queues import ReviewQueues
 from .run_data import RunDataLogging
 from .runs import Runs
 
@@ -26,6 +28,8 @@ _SERVER_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 @later_families
 class LedgerTrackingStore(
     LabelSchemas,
+    ReviewQueues,
+    ReviewQueueItems,
     EmptyFamilies,
     EmptyTraces,
     Runs,

@@ -96,6 +96,17 @@ from .registry import (
     RegisteredModelUpdated,
     TagContent,
 )
+from .review_queues import (
+    ReviewQueueContent,
+    ReviewQueueCreated,
+    ReviewQueueDeleted,
+    ReviewQueueEvent,
+    ReviewQueueItemsAdded,
+    ReviewQueueItemsRemoved,
+    ReviewQueueItemStatusSet,
+    ReviewQueueItemStatusSetContent,
+    ReviewQueueUpdated,
+)
 from .runs import (
     DatasetInput,
     InputsLogged,
@@ -208,6 +219,15 @@ __all__ = [
     "RegisteredModelTagDeleted",
     "RegisteredModelTagSet",
     "RegisteredModelUpdated",
+    "ReviewQueueContent",
+    "ReviewQueueCreated",
+    "ReviewQueueDeleted",
+    "ReviewQueueEvent",
+    "ReviewQueueItemStatusSet",
+    "ReviewQueueItemStatusSetContent",
+    "ReviewQueueItemsAdded",
+    "ReviewQueueItemsRemoved",
+    "ReviewQueueUpdated",
     "RunCreated",
     "RunCreatedContent",
     "RunDataLogged",

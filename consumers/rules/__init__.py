@@ -13,6 +13,7 @@ from . import (
     ledger,
     logged_models,
     registry,
+    review_queues,
     runs,
     webhooks,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "ledger",
     "logged_models",
     "registry",
+    "review_queues",
     "rules_of",
     "runs",
     "webhooks",
