@@ -14,12 +14,11 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.search_utils import (
     SearchEvaluationDatasetsUtils,
-    SearchIssuesUtils,
     SearchMCPAccessEndpointUtils,
     SearchMCPServerUtils,
     SearchMCPServerVersionUtils,
 )
-from mlflow.utils.validation import _parse_experiment_id, _parse_experiment_ids
+from mlflow.utils.validation import _parse_experiment_ids
 
 from .edge import LedgerStore, start_offset
 from .experiments import Experiments, active_experiment, check_max_results
@@ -66,27 +65,11 @@ def _page(max_results: int | None, page_token: str | None) -> PagedList[Any]:
 
 
 class EmptyFamilies(Experiments):
-    """Reads of assessments, evaluation data sets, scorers, issues, gateway, MCP servers."""
+    """Reads of assessments, evaluation data sets, scorers, gateway, MCP servers."""
 
-    # --- assessments, issues
+    # --- assessments
 
     get_assessment = _absent("Trace with request_id '{trace_id}' not found", "trace_id")
-    get_issue = _absent("Issue with ID '{issue_id}' not found", "issue_id")
-
-    def search_issues(
-        self,
-        experiment_id: str | None = None,
-        filter_string: str | None = None,
-        max_results: int | None = None,
-        page_token: str | None = None,
-        include_trace_count: bool = False,
-    ) -> PagedList[Any]:
-        """No issue."""
-        page = _page(max_results, page_token)
-        if experiment_id is not None:
-            _parse_experiment_id(experiment_id)
-        SearchIssuesUtils.parse_search_filter(filter_string)
-        return page
 
     # --- evaluation data sets
 

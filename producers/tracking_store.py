@@ -10,6 +10,7 @@ from .edge import mlflow_errors
 from .empty_families import EmptyFamilies
 from .empty_traces import EmptyTraces
 from .inputs import RunInputsLogging
+from .issues import Issues
 from .label_schemas import LabelSchemas
 from .later import later_families
 from .logged_models import LoggedModels
@@ -27,6 +28,7 @@ _SERVER_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 @mlflow_errors
 @later_families
 class LedgerTrackingStore(
+    Issues,
     LabelSchemas,
     ReviewQueues,
     ReviewQueueItems,

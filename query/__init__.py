@@ -4,6 +4,7 @@ from .artifacts import ArtifactRow, artifact_at, artifacts_below
 from .conditions import Filter, Order, Sql, compare, ilike_duckdb, ilike_sqlite
 from .datasets import dataset_summaries
 from .experiments import ExperimentRow, experiment_by_name, experiment_row, find_experiments
+from .issues import IssueRow, find_issues, issue_row
 from .items import (
     Item,
     item_named,
@@ -56,6 +57,7 @@ __all__ = [
     "Details",
     "ExperimentRow",
     "Filter",
+    "IssueRow",
     "Item",
     "LoggedModelRow",
     "MetricPoint",
@@ -78,6 +80,7 @@ __all__ = [
     "experiment_by_name",
     "experiment_row",
     "find_experiments",
+    "find_issues",
     "find_logged_models",
     "find_models",
     "find_runs",
@@ -85,6 +88,7 @@ __all__ = [
     "ilike_duckdb",
     "ilike_sqlite",
     "is_logged_model",
+    "issue_row",
     "item_named",
     "item_of",
     "item_tags",

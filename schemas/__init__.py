@@ -42,6 +42,7 @@ from .experiments import (
     ExperimentTagSet,
     ExperimentTagSetContent,
 )
+from .issues import IssueContent, IssueCreated, IssueCreatedContent, IssueEvent, IssueUpdated
 from .items import ItemEvent, ItemTagsContent, item_kinds
 from .label_schemas import (
     LabelSchemaContent,
@@ -165,6 +166,11 @@ __all__ = [
     "IdentityConflict",
     "InputsLogged",
     "InputsLoggedContent",
+    "IssueContent",
+    "IssueCreated",
+    "IssueCreatedContent",
+    "IssueEvent",
+    "IssueUpdated",
     "ItemEvent",
     "ItemTagsContent",
     "KeyValue",

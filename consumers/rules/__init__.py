@@ -8,6 +8,7 @@ must come from the event's own partition, so that any interleaving of partitions
 from . import (
     artifacts,
     experiments,
+    issues,
     items,
     label_schemas,
     ledger,
@@ -27,6 +28,7 @@ __all__ = [
     "Rule",
     "artifacts",
     "experiments",
+    "issues",
     "items",
     "label_schemas",
     "ledger",

@@ -10,6 +10,7 @@ from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTracki
 from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
 from mlflow_ledger.producers.empty_families import EmptyFamilies
 from mlflow_ledger.producers.empty_traces import EmptyTraces
+from mlflow_ledger.producers.issues import Issues
 from mlflow_ledger.producers.label_schemas import LabelSchemas
 from mlflow_ledger.producers.later import later_methods
 from mlflow_ledger.producers.review_queue_items import ReviewQueueItems
@@ -55,7 +56,7 @@ TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
 )
 SMALL_FAMILIES = {
     name
-    for kind in (LabelSchemas, ReviewQueues, ReviewQueueItems)
+    for kind in (Issues, LabelSchemas, ReviewQueues, ReviewQueueItems)
     for name in vars(kind)
     if name[0] != "_"
 }
