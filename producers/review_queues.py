@@ -73,16 +73,11 @@ class ReviewQueues(LedgerStore):
         name = normalize_user(user)
         event = _created(experiment_id, name, _USER, name)
 
-        def ask(db: sqlite3.Connection) -> Item | None:
+        def decide(db: sqlite3.Connection) -> list[Event]:
             seen_experiment(db, experiment_id)
-            return item_named(db, _KIND, name, _parent(experiment_id))
+            return [] if item_named(db, _KIND, name, _parent(experiment_id)) else [event]
 
-        try:
-            found = self._decide_and_ask(lambda db: [] if ask(db) else [event], ask)
-        except Refused as refusal:
-            if refusal.reason is not Reason.EXISTS:  # else another host has made it
-                raise
-            found = self._ask(ask)
+        found = self._decide_and_ask(decide, lambda db: _named(db, experiment_id, name))
         if found.fields["queue_type"] != _USER:
             msg = (
                 f"A non-user queue named '{name}' already exists; cannot get-or-create "
@@ -97,16 +92,7 @@ class ReviewQueues(LedgerStore):
 
     def get_review_queue_by_name(self, experiment_id: str, *, name: str) -> ReviewQueue:
         """A review queue by its name, in any case."""
-
-        def ask(db: sqlite3.Connection) -> Item:
-            seen_experiment(db, experiment_id)
-            item = item_named(db, _KIND, name.lower(), _parent(experiment_id))
-            if item is None:
-                msg = f"Review queue with name '{name}' not found for experiment '{experiment_id}'."
-                raise Refused(Reason.MISSING, msg)
-            return item
-
-        return _queue(self._ask(ask))
+        return _queue(self._ask(lambda db: _named(db, experiment_id, name)))
 
     def list_review_queues(
         self,
@@ -165,11 +151,7 @@ class ReviewQueues(LedgerStore):
         def decide(db: sqlite3.Connection) -> list[Event]:
             return [ReviewQueueDeleted(queue_id=queue_id)] if item_of(db, _KIND, queue_id) else []
 
-        try:
-            self._decide(decide)
-        except Refused as refusal:
-            if refusal.reason is not Reason.MISSING:  # else another host has deleted it
-                raise
+        self._decide(decide)
 
 
 def _created(
@@ -267,6 +249,15 @@ def existing_queue(db: sqlite3.Connection, queue_id: str, event: Event | None = 
     return existing_item(
         db, _KIND, queue_id, f"Review queue with id '{queue_id}' not found.", event
     )
+
+
+def _named(db: sqlite3.Connection, experiment_id: str, name: str) -> Item:
+    seen_experiment(db, experiment_id)
+    item = item_named(db, _KIND, name.lower(), _parent(experiment_id))
+    if item is None:
+        msg = f"Review queue with name '{name}' not found for experiment '{experiment_id}'."
+        raise Refused(Reason.MISSING, msg)
+    return item
 
 
 def _check_schemas(
