@@ -51,10 +51,10 @@ class Issues(LedgerStore):
         """Create an issue of an experiment."""
         issue_id = f"iss-{uuid.uuid4().hex}"
         content = IssueCreatedContent(
-            name=self._text(name),
-            description=self._text(description),
-            root_causes=self._text(json.dumps(root_causes) if root_causes else None),
-            categories=self._text(json.dumps(categories) if categories else None),
+            name=self._issue_text(name),
+            description=self._issue_text(description),
+            root_causes=self._issue_text(json.dumps(root_causes) if root_causes else None),
+            categories=self._issue_text(json.dumps(categories) if categories else None),
             created_by=created_by,
         )
 
@@ -74,11 +74,11 @@ class Issues(LedgerStore):
                 raise Refused(Reason.BAD_REQUEST, f"There is no run {source_run_id}.", event)
             return [event]
 
-        return self._issue(self._decide_and_ask(decide, lambda db: _existing(db, issue_id)))
+        return self._issue_of(self._decide_and_ask(decide, lambda db: _existing(db, issue_id)))
 
     def get_issue(self, issue_id: str) -> Issue:
         """An issue by its id."""
-        return self._issue(self._ask(lambda db: _existing(db, issue_id)))
+        return self._issue_of(self._ask(lambda db: _existing(db, issue_id)))
 
     def update_issue(
         self,
@@ -90,7 +90,9 @@ class Issues(LedgerStore):
     ) -> Issue:
         """Change what is given."""
         attempt = IssueUpdated(issue_id=issue_id)
-        content = IssueContent(name=self._text(name), description=self._text(description))
+        content = IssueContent(
+            name=self._issue_text(name), description=self._issue_text(description)
+        )
 
         def decide(db: sqlite3.Connection) -> list[Event]:
             _existing(db, issue_id, attempt)
@@ -101,7 +103,7 @@ class Issues(LedgerStore):
             }
             return [attempt.model_copy(update=update)]
 
-        return self._issue(self._decide_and_ask(decide, lambda db: _existing(db, issue_id)))
+        return self._issue_of(self._decide_and_ask(decide, lambda db: _existing(db, issue_id)))
 
     def search_issues(
         self,
@@ -132,14 +134,14 @@ class Issues(LedgerStore):
             )
         )
         token = SearchIssuesUtils.create_page_token(offset + size) if len(rows) > size else None
-        issues = [self._issue(row, counted=include_trace_count) for row in rows[:size]]
+        issues = [self._issue_of(row, counted=include_trace_count) for row in rows[:size]]
         return PagedList(issues, token)
 
-    def _text(self, text: str | None) -> str | ClaimCheck | None:
+    def _issue_text(self, text: str | None) -> str | ClaimCheck | None:
         # What is no text the event refuses, and names.
         return self._travelling(text, _CLAIM_BYTES) if isinstance(text, str) else text
 
-    def _issue(self, row: IssueRow, *, counted: bool = False) -> Issue:
+    def _issue_of(self, row: IssueRow, *, counted: bool = False) -> Issue:
         fields = row.fields
         return Issue(
             issue_id=row.issue_id,
@@ -148,16 +150,16 @@ class Issues(LedgerStore):
             description=self._arrived(fields.get("description")) or "",
             status=IssueStatus(fields["status"]),
             severity=IssueSeverity(fields["severity"]) if fields.get("severity") else None,
-            root_causes=self._list(fields.get("root_causes")),
+            root_causes=self._issue_list(fields.get("root_causes")),
             source_run_id=row.source_run_id,
-            categories=self._list(fields.get("categories")),
+            categories=self._issue_list(fields.get("categories")),
             created_timestamp=row.created_ms,
             last_updated_timestamp=row.updated_ms,
             created_by=fields.get("created_by"),
             trace_count=row.trace_count if counted else None,
         )
 
-    def _list(self, text: Any) -> list[str] | None:
+    def _issue_list(self, text: Any) -> list[str] | None:
         found: list[str] | None = json.loads(self._arrived(text) or "null")
         return found
 
