@@ -319,13 +319,6 @@ CREATE TABLE item_tags (
     PRIMARY KEY (kind, item_id, key)
 ) WITHOUT ROWID;
 
--- Claim checks that stand for fields of items.
-CREATE VIEW item_claims AS
-SELECT CAST(f.value AS BLOB) AS claim
-FROM items i, json_each(CASE WHEN i.fields LIKE '%"size_bytes":%' THEN i.fields ELSE '{}' END) f
-WHERE f.type = 'object' AND json_type(f.value, '$.digest') = 'text'
-    AND json_type(f.value, '$.size_bytes') = 'integer';
-
 -- The manifest. Of several blobs at one path the one written last is there, unless it is deleted.
 CREATE TABLE artifacts (
     path       TEXT NOT NULL,

@@ -12,13 +12,10 @@ from typing import Any, NoReturn
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 from mlflow.store.entities.paged_list import PagedList
-from mlflow.utils.search_utils import (
-    SearchIssuesUtils,
-)
 
 from .edge import LedgerStore, start_offset
 from .experiments import Experiments, active_experiment, check_max_results
-from .older_mlflow import parse_experiment_id, parse_experiment_ids
+from .older_mlflow import parse_experiment_ids
 
 __all__ = ["EmptyFamilies"]
 
@@ -62,27 +59,11 @@ def _page(max_results: int | None, page_token: str | None) -> PagedList[Any]:
 
 
 class EmptyFamilies(Experiments):
-    """Reads of assessments, scorers, issues, queues, gateway, MCP servers."""
+    """Reads of assessments, scorers, gateway, MCP servers."""
 
-    # --- assessments, issues
+    # --- assessments
 
     get_assessment = _absent("Trace with request_id '{trace_id}' not found", "trace_id")
-    get_issue = _absent("Issue with ID '{issue_id}' not found", "issue_id")
-
-    def search_issues(
-        self,
-        experiment_id: str | None = None,
-        filter_string: str | None = None,
-        max_results: int | None = None,
-        page_token: str | None = None,
-        include_trace_count: bool = False,
-    ) -> PagedList[Any]:
-        """No issue."""
-        page = _page(max_results, page_token)
-        if experiment_id is not None:
-            parse_experiment_id(experiment_id)
-        SearchIssuesUtils.parse_search_filter(filter_string)
-        return page
 
     # --- scorers
 
@@ -113,40 +94,6 @@ class EmptyFamilies(Experiments):
             f"Scorer with name '{name}' not found for experiment {experiment_id}.",
             RESOURCE_DOES_NOT_EXIST,
         )
-
-    # --- review queues
-
-    get_review_queue = _absent("Review queue with id '{queue_id}' not found.", "queue_id")
-    list_review_queue_items = get_review_queue
-
-    def list_review_queues(
-        self,
-        experiment_id: str,
-        *,
-        user: str | None = None,
-        item_id: str | None = None,
-        max_results: int | None = None,
-        page_token: str | None = None,
-    ) -> PagedList[Any]:
-        """No review queue of an experiment."""
-        page = _page(max_results, page_token)
-        self._has_queues(experiment_id)
-        return page
-
-    def get_review_queue_by_name(self, experiment_id: str, *, name: str) -> NoReturn:
-        """No review queue of this name."""
-        self._has_queues(experiment_id)
-        raise MlflowException(
-            f"Review queue with name '{name}' not found for experiment '{experiment_id}'.",
-            RESOURCE_DOES_NOT_EXIST,
-        )
-
-    def _has_queues(self, experiment_id: str) -> None:
-        """Refuse an experiment that is not there; to MLflow's queues a deleted one is not."""
-        if not self.filter_active_experiment_ids([experiment_id]):
-            raise MlflowException(
-                f"No Experiment with id={experiment_id} exists", RESOURCE_DOES_NOT_EXIST
-            )
 
     # --- gateway
 

@@ -14,7 +14,7 @@ from mlflow_ledger.schemas import Event, Reason, Refused
 
 from .edge import start_offset
 
-__all__ = ["existing_item", "page_of"]
+__all__ = ["existing_item", "page_at", "page_of"]
 
 T = TypeVar("T")
 
@@ -38,5 +38,12 @@ def page_of(
 ) -> PagedList[T]:
     """A page of items that are in order, as entities, with the token of the next page."""
     offset = start_offset(page_token)
-    token = SearchUtils.create_page_token(offset + size) if len(items) > offset + size else None
-    return PagedList([entity(item) for item in items[offset : offset + size]], token)
+    return page_at(items[offset : offset + size + 1], size, offset, entity)
+
+
+def page_at(
+    items: Sequence[Item], size: int, offset: int, entity: Callable[[Item], T]
+) -> PagedList[T]:
+    """A page as entities, of items that were read from ``offset`` on: one more than it takes."""
+    token = SearchUtils.create_page_token(offset + size) if len(items) > size else None
+    return PagedList([entity(item) for item in items[:size]], token)

@@ -12,10 +12,13 @@ from .empty_traces import EmptyTraces
 from .evaluation_datasets import EvaluationDatasets
 from .evaluation_records import EvaluationRecords
 from .inputs import RunInputsLogging
+from .issues import Issues
 from .label_schemas import LabelSchemas
 from .later import later_families
 from .logged_models import LoggedModels
 from .metric_history import MetricHistories
+from .review_queue_items import ReviewQueueItems
+from .review_queues import ReviewQueues
 from .run_data import RunDataLogging
 from .runs import Runs
 
@@ -27,9 +30,12 @@ _SERVER_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 @mlflow_errors
 @later_families
 class LedgerTrackingStore(
+    Issues,
     LabelSchemas,
     EvaluationDatasets,
     EvaluationRecords,
+    ReviewQueues,
+    ReviewQueueItems,
     EmptyFamilies,
     EmptyTraces,
     Runs,

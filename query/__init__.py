@@ -9,7 +9,17 @@ from .evaluation_datasets import (
     known_records,
 )
 from .experiments import ExperimentRow, experiment_by_name, experiment_row, find_experiments
-from .items import Item, find_items, item_named, item_of, item_tags, items_of
+from .issues import IssueRow, find_issues, issue_row
+from .items import (
+    Item,
+    find_items,
+    item_named,
+    item_of,
+    item_tags,
+    items_named,
+    items_of,
+    parents_of_named,
+)
 from .logged_models import (
     LoggedModelRow,
     ModelDataset,
@@ -53,6 +63,7 @@ __all__ = [
     "Details",
     "ExperimentRow",
     "Filter",
+    "IssueRow",
     "Item",
     "LoggedModelRow",
     "MetricPoint",
@@ -77,6 +88,7 @@ __all__ = [
     "experiment_row",
     "find_evaluation_datasets",
     "find_experiments",
+    "find_issues",
     "find_items",
     "find_logged_models",
     "find_models",
@@ -85,9 +97,11 @@ __all__ = [
     "ilike_duckdb",
     "ilike_sqlite",
     "is_logged_model",
+    "issue_row",
     "item_named",
     "item_of",
     "item_tags",
+    "items_named",
     "items_of",
     "known_records",
     "latest_versions",
@@ -96,6 +110,7 @@ __all__ = [
     "model_attribute",
     "model_row",
     "model_uid",
+    "parents_of_named",
     "run_details",
     "run_row",
     "run_rows",

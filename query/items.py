@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from .conditions import Sql
 
-__all__ = ["Item", "find_items", "item_named", "item_of", "item_tags", "items_of"]
+__all__ = [
+    "Item",
+    "find_items",
+    "item_named",
+    "item_of",
+    "item_tags",
+    "items_named",
+    "items_of",
+    "parents_of_named",
+]
 
 
 class Item(NamedTuple):
@@ -53,15 +62,46 @@ def item_named(
 
 
 def items_of(
-    db: sqlite3.Connection, kind: str, parent: str | None = None, workspace: str = "default"
+    db: sqlite3.Connection,
+    kind: str,
+    parent: str | None = None,
+    workspace: str = "default",
+    *,
+    matching: Mapping[str, str] | None = None,
+    limit: int = -1,
+    offset: int = 0,
 ) -> list[Item]:
-    """All items of a kind, or those of one parent; newest first, then by id."""
+    """All items of a kind, or those of one parent; newest first, then by id.
+
+    ``matching`` names fields that must have a value. Of those that match ``limit`` are read.
+    """
+    where, values = "kind = ? AND workspace = ?", [kind, workspace]
+    if parent is not None:  # said only then, so that the parent's index is used
+        where, values = f"{where} AND parent = ?", [*values, parent]
+    for field, value in (matching or {}).items():
+        where, values = f"{where} AND json_extract(fields, ?) = ?", [*values, f"$.{field}", value]
     rows = db.execute(
-        f"{_SELECT} WHERE kind = ? AND workspace = ? AND (? IS NULL OR parent = ?) "
-        "ORDER BY created_ms DESC, item_id",
-        (kind, workspace, parent, parent),
+        f"{_SELECT} WHERE {where} ORDER BY created_ms DESC, item_id LIMIT ? OFFSET ?",
+        (*values, limit, offset),
     ).fetchall()
     return [_item(row) for row in rows]
+
+
+def items_named(
+    db: sqlite3.Connection, kind: str, parent: str, names: Iterable[str]
+) -> dict[str, Item]:
+    """Those of a parent's items that have one of some names, by name."""
+    rows = db.execute(
+        f"{_SELECT} WHERE parent = ? AND kind = ? AND name IN (SELECT value FROM json_each(?))",
+        (parent, kind, json.dumps(list(names))),
+    ).fetchall()
+    return {item.name or "": item for item in map(_item, rows)}
+
+
+def parents_of_named(db: sqlite3.Connection, kind: str, name: str) -> set[str]:
+    """The parents, as events name them, of which an item has a name."""
+    rows = db.execute("SELECT parent FROM items WHERE kind = ? AND name = ?", (kind, name))
+    return {parent for (parent,) in rows.fetchall()}
 
 
 def item_tags(

@@ -56,6 +56,7 @@ from .experiments import (
     ExperimentTagSet,
     ExperimentTagSetContent,
 )
+from .issues import IssueContent, IssueCreated, IssueCreatedContent, IssueEvent, IssueUpdated
 from .items import ItemEvent, ItemTagsContent, item_kinds
 from .label_schemas import (
     LabelSchemaContent,
@@ -109,6 +110,17 @@ from .registry import (
     RegisteredModelTagSet,
     RegisteredModelUpdated,
     TagContent,
+)
+from .review_queues import (
+    ReviewQueueContent,
+    ReviewQueueCreated,
+    ReviewQueueDeleted,
+    ReviewQueueEvent,
+    ReviewQueueItemsAdded,
+    ReviewQueueItemsRemoved,
+    ReviewQueueItemStatusSet,
+    ReviewQueueItemStatusSetContent,
+    ReviewQueueUpdated,
 )
 from .runs import (
     DatasetInput,
@@ -180,6 +192,11 @@ __all__ = [
     "IdentityConflict",
     "InputsLogged",
     "InputsLoggedContent",
+    "IssueContent",
+    "IssueCreated",
+    "IssueCreatedContent",
+    "IssueEvent",
+    "IssueUpdated",
     "ItemEvent",
     "ItemTagsContent",
     "KeyValue",
@@ -234,6 +251,15 @@ __all__ = [
     "RegisteredModelTagDeleted",
     "RegisteredModelTagSet",
     "RegisteredModelUpdated",
+    "ReviewQueueContent",
+    "ReviewQueueCreated",
+    "ReviewQueueDeleted",
+    "ReviewQueueEvent",
+    "ReviewQueueItemStatusSet",
+    "ReviewQueueItemStatusSetContent",
+    "ReviewQueueItemsAdded",
+    "ReviewQueueItemsRemoved",
+    "ReviewQueueUpdated",
     "RunCreated",
     "RunCreatedContent",
     "RunDataLogged",

@@ -11,13 +11,16 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from mlflow_ledger.schemas import ItemEvent, Reason, Refused
 
 from .context import Context, experiment_number, rule
 
 __all__ = ["Family", "families", "forget_children"]
+
+E = TypeVar("E", bound=ItemEvent)
+About = Callable[[Context, E, dict[str, Any]], None]
 
 _NO_FIELDS = {"content", "cleared"}
 _FAMILIES: dict[str, Family] = {}
@@ -54,13 +57,26 @@ class Family:
 
     def updated(self, event: type[ItemEvent]) -> Family:
         """An event that changes fields of an item."""
-        rule(event)(self._update)
+        rule(event)(self.update)
         return self
 
     def deleted(self, event: type[ItemEvent]) -> Family:
         """An event that takes an item away, with its tags and all that belongs to it."""
         rule(event)(self._delete)
         return self
+
+    def about(self, event: type[E]) -> Callable[[About[E]], About[E]]:
+        """Make a function the rule for an event about an item that is there, given its fields."""
+
+        def register(function: About[E]) -> About[E]:
+            def decide(context: Context, event: E) -> None:
+                _, _, document = self._existing(context, event)
+                function(context, event, json.loads(document))
+
+            rule(event)(decide)
+            return function
+
+        return register
 
     def tags_set(self, event: type[ItemEvent]) -> Family:
         """An event whose content holds ``tags``, which overwrite tags of the same key."""
@@ -128,7 +144,8 @@ class Family:
         if tags:
             _set_tags(context, event, tags)
 
-    def _update(self, context: Context, event: ItemEvent) -> None:
+    def update(self, context: Context, event: ItemEvent) -> None:
+        """What :meth:`updated` does, for a rule that does more."""
         parent, name, document = self._existing(context, event)
         given = _fields(event)
         given.pop("tags", None)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mlflow_ledger.consumers import CLAIM_CHECKS
 from mlflow_ledger.query import evaluation_records, item_of
 from mlflow_ledger.schemas import (
     ClaimCheck,
@@ -131,5 +132,5 @@ def test_claim_checks_of_items_are_known(bench: Bench) -> None:
         upserted("dr-1", inputs=claims[0], outputs=claims[1]),
         upserted("dr-2", input_hash="i", inputs=tricky),
     )
-    rows = bench.rows("SELECT claim FROM item_claims")
+    rows = bench.rows(CLAIM_CHECKS["items.fields"])
     assert [ClaimCheck.model_validate_json(claim) for (claim,) in rows] == claims

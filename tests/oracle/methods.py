@@ -12,8 +12,11 @@ from mlflow_ledger.producers.empty_families import EmptyFamilies
 from mlflow_ledger.producers.empty_traces import EmptyTraces
 from mlflow_ledger.producers.evaluation_datasets import EvaluationDatasets
 from mlflow_ledger.producers.evaluation_records import EvaluationRecords
+from mlflow_ledger.producers.issues import Issues
 from mlflow_ledger.producers.label_schemas import LabelSchemas
 from mlflow_ledger.producers.later import later_methods
+from mlflow_ledger.producers.review_queue_items import ReviewQueueItems
+from mlflow_ledger.producers.review_queues import ReviewQueues
 
 __all__ = [
     "FAMILIES",
@@ -55,7 +58,14 @@ TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
 )
 SMALL_FAMILIES = {
     name
-    for kind in (LabelSchemas, EvaluationDatasets, EvaluationRecords)
+    for kind in (
+        EvaluationDatasets,
+        EvaluationRecords,
+        Issues,
+        LabelSchemas,
+        ReviewQueueItems,
+        ReviewQueues,
+    )
     for name in vars(kind)
     if name[0] != "_"
 }

@@ -39,7 +39,10 @@ __all__ = [
 ]
 
 _READS = re.compile(r"_?(get|search|list)_")
-_WRITING_READS = {"list_label_schemas"}  # the first one asks a default question
+_WRITING_READS = {
+    "get_or_create_user_queue",
+    "list_label_schemas",  # the first one asks a default question
+}
 _MISUSE = re.compile(r"unexpected keyword|required positional|Store' object has no attribute")
 
 

@@ -34,7 +34,6 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
     ("list_gateway_endpoints", {"provider": "p"}),
     ("list_gateway_guardrails", {"max_results": 3}),
     ("list_gateway_model_definitions", {"secret_id": "s"}),
-    ("list_review_queues", {"experiment_id": "0", "user": "u", "max_results": 3}),
     ("list_scorers", {"experiment_id": "0"}),
     ("list_scorers_across_experiments", {"experiment_ids": ["0", "77"]}),
     ("list_secret_infos", {"provider": "p"}),
@@ -50,7 +49,6 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
         {**TRACES, "metric_name": "trace_count", "aggregations": [COUNT]}
         | {"dimensions": ["trace_status"], "filters": ["trace.status = 'OK'"]},
     ),
-    ("search_issues", {"experiment_id": "0", "filter_string": "status = 'open'"}),
     ("search_mcp_access_endpoints", {"server_name": "s"}),
     ("search_mcp_server_versions", {"name": "s"}),
     ("search_mcp_servers", {}),
@@ -66,24 +64,18 @@ ABSENT: list[tuple[str, dict[str, Any]]] = [
     ("get_gateway_endpoint", {"name": "it's"}),
     ("get_gateway_guardrail", {"guardrail_id": "g"}),
     ("get_gateway_model_definition", {"name": "m"}),
-    ("get_issue", {"issue_id": "i"}),
     ("get_latest_mcp_server_version", {"name": "n"}),
     ("get_mcp_access_endpoint", {"server_name": "s", "endpoint_id": "e"}),
     ("get_mcp_server", {"name": "n"}),
     ("get_mcp_server_version", {"name": "n", "version": "1"}),
     ("get_mcp_server_version_by_alias", {"name": "n", "alias": "a"}),
     ("get_mcp_server_version_by_alias", {"name": "n", "alias": "latest"}),
-    ("get_review_queue", {"queue_id": "q"}),
-    ("get_review_queue_by_name", {"experiment_id": "0", "name": "n"}),
-    ("get_review_queue_by_name", {"experiment_id": "77", "name": "n"}),
     ("get_scorer", {"experiment_id": "0", "name": "n", "version": 3}),
     ("get_scorer", {"experiment_id": "77", "name": "n"}),
     ("get_secret_info", {"secret_id": "s"}),
     ("get_trace", {"trace_id": "t"}),
     ("get_trace_info", {"trace_id": "t"}),
     ("list_endpoint_guardrail_configs", {"endpoint_id": "e"}),
-    ("list_review_queue_items", {"queue_id": "q"}),
-    ("list_review_queues", {"experiment_id": "77"}),
     ("list_scorer_versions", {"experiment_id": "0", "name": "n"}),
     ("list_scorers", {"experiment_id": "77"}),
 ]
@@ -96,7 +88,6 @@ SENSELESS: list[tuple[str, dict[str, Any]]] = [
     ("get_secret_info", {"secret_id": "s", "secret_name": "n"}),
     ("list_gateway_guardrails", {"max_results": 0}),
     ("list_budget_policies", {"max_results": None}),
-    ("list_review_queues", {"experiment_id": "0", "max_results": -1}),
     ("list_scorers", {"experiment_id": "x"}),
     ("query_trace_metrics", {**TRACES, "metric_name": "what", "aggregations": [COUNT]}),
     ("query_trace_metrics", {**TRACES, "metric_name": "trace_count", "aggregations": [MEAN]}),
@@ -109,8 +100,6 @@ SENSELESS: list[tuple[str, dict[str, Any]]] = [
         "query_trace_metrics",
         {**TRACES, "metric_name": "trace_count", "aggregations": [COUNT], "filters": ["no"]},
     ),
-    ("search_issues", {"max_results": 0}),
-    ("search_issues", {"filter_string": "nonsense"}),
     ("search_mcp_servers", {"max_results": 0}),
     ("search_mcp_servers", {"filter_string": "nonsense"}),
     ("search_mcp_server_versions", {"name": "n", "filter_string": "nonsense"}),
@@ -151,7 +140,6 @@ def test_a_deleted_experiment(pair: Pair) -> None:
     experiment = pair.make("create_experiment", name="e")
     pair.ok("delete_experiment", experiment_id=experiment)
     pair.fails(INVALID, "list_scorers", experiment_id=experiment)
-    pair.fails(MISSING, "list_review_queues", experiment_id=experiment)
     pair.ok("filter_active_experiment_ids", experiment_ids=[experiment, "0"])
 
 
