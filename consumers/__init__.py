@@ -8,7 +8,7 @@ from .blobs import Blobs, digest_of
 from .carried import Backlog, Carried, carried
 from .carrier import Carrier
 from .chunks import CHUNK_BYTES
-from .collection import Collection, collect, plan_collection
+from .collection import CLAIM_CHECKS, Collection, collect, plan_collection
 from .committer import Decide
 from .delivery import Delivered, Delivery
 from .digest import STATE_TABLES, rows_digest, state_digest
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHUNK_BYTES",
+    "CLAIM_CHECKS",
     "FOLD_VERSION",
     "STATE_TABLES",
     "Analytics",

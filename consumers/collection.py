@@ -11,16 +11,24 @@ from mlflow_ledger.schemas import BlobCollected, BlobCondemned, Event, Reason, R
 
 from .ledger import Ledger
 
-__all__ = ["Collection", "collect", "plan_collection"]
+__all__ = ["CLAIM_CHECKS", "Collection", "collect", "plan_collection"]
 
 
-_CLAIMS = (
-    "SELECT source FROM datasets WHERE typeof(source) = 'blob'",
-    "SELECT dataset_schema FROM datasets WHERE typeof(dataset_schema) = 'blob'",
-    "SELECT profile FROM datasets WHERE typeof(profile) = 'blob'",
-    "SELECT description FROM registered_models WHERE typeof(description) = 'blob'",
-    "SELECT description FROM model_versions WHERE typeof(description) = 'blob'",
+_COLUMNS = (
+    "datasets.source",
+    "datasets.dataset_schema",
+    "datasets.profile",
+    "registered_models.description",
+    "model_versions.description",
 )
+CLAIM_CHECKS = {
+    column: f"SELECT {column} FROM {column.partition('.')[0]} WHERE typeof({column}) = 'blob'"
+    for column in _COLUMNS
+} | {
+    "items.fields": "SELECT value FROM items, json_tree(items.fields) "
+    "WHERE json_tree.type = 'object' AND json_type(value, '$.size_bytes') = 'integer'"
+}
+"""Queries for claim checks, by where they stand: as a blob, or at any depth of a document."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,7 @@ def _named(db: sqlite3.Connection, digest: str | None = None) -> set[str]:
             (digest, digest),
         )
     }
-    for query in _CLAIMS:
+    for query in CLAIM_CHECKS.values():
         named.update(json.loads(claim)["digest"] for (claim,) in db.execute(query))
     return named
 

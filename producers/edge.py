@@ -9,7 +9,7 @@ import sqlite3
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -143,12 +143,15 @@ class LedgerStore:
         digest, size_bytes = self._ledger.carrier.put(data)
         return ClaimCheck(digest=digest, size_bytes=size_bytes)
 
-    def _arrived(self, text: str | bytes | None) -> str | None:
-        """A text from the state; a claim check is redeemed."""
+    def _arrived(self, text: str | bytes | Mapping[str, Any] | None) -> str | None:
+        """A text from the state; a claim check, of a column or of an item, is redeemed."""
+        if text is None or isinstance(text, str):
+            return text
         if isinstance(text, bytes):
             claim = ClaimCheck.model_validate_json(text)
-            return self._ledger.carrier.get(claim.digest).decode("utf-8")
-        return text
+        else:
+            claim = ClaimCheck.model_validate(text)
+        return self._ledger.carrier.get(claim.digest).decode("utf-8")
 
 
 @functools.lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ a database without them are the truth. The UI asks them on most of its pages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from mlflow.exceptions import MlflowException
@@ -19,10 +19,10 @@ from mlflow.utils.search_utils import (
     SearchMCPServerUtils,
     SearchMCPServerVersionUtils,
 )
-from mlflow.utils.validation import _parse_experiment_id, _parse_experiment_ids
+from mlflow.utils.validation import _parse_experiment_id
 
 from .edge import LedgerStore, start_offset
-from .experiments import Experiments, active_experiment, check_max_results
+from .experiments import Experiments, check_max_results
 
 __all__ = ["EmptyFamilies"]
 
@@ -66,7 +66,7 @@ def _page(max_results: int | None, page_token: str | None) -> PagedList[Any]:
 
 
 class EmptyFamilies(Experiments):
-    """Reads of assessments, evaluation data sets, scorers, issues, queues, gateway, MCP servers."""
+    """Reads of assessments, evaluation data sets, issues, queues, gateway, MCP servers."""
 
     # --- assessments, issues
 
@@ -108,36 +108,6 @@ class EmptyFamilies(Experiments):
         for clause in order_by or ():
             SearchEvaluationDatasetsUtils.parse_order_by_for_search_evaluation_datasets(clause)
         return page
-
-    # --- scorers
-
-    get_online_scoring_configs = _none_of_them
-    get_active_online_scorers = _none_of_them
-
-    def list_scorers(self, experiment_id: str) -> list[Any]:
-        """No scorer of an active experiment."""
-        self._ask(lambda db: active_experiment(db, experiment_id))
-        return []
-
-    def list_scorers_across_experiments(self, experiment_ids: Sequence[str]) -> list[Any]:
-        """No scorer of any experiment."""
-        _parse_experiment_ids(list(experiment_ids))
-        return []
-
-    def get_scorer(self, experiment_id: str, name: str, version: int | None = None) -> NoReturn:
-        """No scorer of this name."""
-        self._no_scorer(experiment_id, name)
-
-    def list_scorer_versions(self, experiment_id: str, name: str) -> NoReturn:
-        """No scorer of this name."""
-        self._no_scorer(experiment_id, name)
-
-    def _no_scorer(self, experiment_id: str, name: str) -> NoReturn:
-        self._ask(lambda db: active_experiment(db, experiment_id))
-        raise MlflowException(
-            f"Scorer with name '{name}' not found for experiment {experiment_id}.",
-            RESOURCE_DOES_NOT_EXIST,
-        )
 
     # --- review queues
 

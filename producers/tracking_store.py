@@ -16,6 +16,7 @@ from .logged_models import LoggedModels
 from .metric_history import MetricHistories
 from .run_data import RunDataLogging
 from .runs import Runs
+from .scorers import Scorers
 
 __all__ = ["LedgerTrackingStore"]
 
@@ -26,6 +27,7 @@ _SERVER_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 @later_families
 class LedgerTrackingStore(
     LabelSchemas,
+    Scorers,
     EmptyFamilies,
     EmptyTraces,
     Runs,

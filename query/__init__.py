@@ -38,6 +38,12 @@ from .runs import (
     run_row,
     run_rows,
 )
+from .scorers import (
+    ScorerVersionRow,
+    latest_scorer_versions,
+    scorer_versions,
+    scorers_configured,
+)
 from .search_runs import RunSearch, find_runs
 from .webhooks import WebhookRow, webhook_row, webhook_rows
 
@@ -57,6 +63,7 @@ __all__ = [
     "Order",
     "RunRow",
     "RunSearch",
+    "ScorerVersionRow",
     "Sql",
     "VersionRow",
     "WebhookRow",
@@ -81,6 +88,7 @@ __all__ = [
     "item_of",
     "item_tags",
     "items_of",
+    "latest_scorer_versions",
     "latest_versions",
     "logged_model_row",
     "metric_history",
@@ -90,6 +98,8 @@ __all__ = [
     "run_details",
     "run_row",
     "run_rows",
+    "scorer_versions",
+    "scorers_configured",
     "version_row",
     "webhook_row",
     "webhook_rows",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from mlflow_ledger.bus import EMBEDDED, Partition, Position, Stored
 from mlflow_ledger.consumers import (
+    CLAIM_CHECKS,
     STATE_TABLES,
     Analytics,
     AnalyticsDamaged,
@@ -38,12 +39,6 @@ _GARBLED = (LogError, ValueError, TypeError, sqlite3.Error)
 
 _MAX_JUMP = 100_000
 _SHOWN_HOLES = 10
-_CLAIM_CHECKS = {
-    "registered_models": ("description",),
-    "model_versions": ("description",),
-    "datasets": ("source", "dataset_schema", "profile"),
-}
-"""Columns in which a large text may stand as a blob."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,14 +303,10 @@ class _Verification:
             "SELECT path, digest, size_bytes FROM artifacts WHERE deleted = 0 ORDER BY path"
         ):
             wanted.setdefault(digest, (path, size_bytes))
-        for table, columns in _CLAIM_CHECKS.items():
-            for column in columns:
-                for (text,) in replayed.execute(
-                    f"SELECT {column} FROM {table} WHERE typeof({column}) = 'blob'"
-                ):
-                    check = json.loads(text)
-                    place = f"{table}.{column}"
-                    wanted.setdefault(check["digest"], (place, check["size_bytes"]))
+        for place, query in CLAIM_CHECKS.items():
+            for (text,) in replayed.execute(query):
+                check = json.loads(text)
+                wanted.setdefault(check["digest"], (place, check["size_bytes"]))
         for number, (digest, (place, expected)) in enumerate(wanted.items()):
             self._artifact(place, digest, expected)
             self._progress("artifacts", number + 1, len(wanted))

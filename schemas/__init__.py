@@ -115,6 +115,17 @@ from .runs import (
     RunUpdated,
     RunUpdatedContent,
 )
+from .scorers import (
+    OnlineScoringConfigContent,
+    OnlineScoringConfigured,
+    ScorerCreated,
+    ScorerDeleted,
+    ScorerEvent,
+    ScorerVersionContent,
+    ScorerVersionCreated,
+    ScorerVersionDeleted,
+    ScorerVersionEvent,
+)
 from .webhooks import WebhookContent, WebhookCreated, WebhookDeleted, WebhookEvent, WebhookUpdated
 
 __all__ = [
@@ -191,6 +202,8 @@ __all__ = [
     "ModelVersionTagDeleted",
     "ModelVersionTagSet",
     "ModelVersionUpdated",
+    "OnlineScoringConfigContent",
+    "OnlineScoringConfigured",
     "OutputsLogged",
     "Part",
     "Point",
@@ -219,6 +232,13 @@ __all__ = [
     "RunTagDeleted",
     "RunUpdated",
     "RunUpdatedContent",
+    "ScorerCreated",
+    "ScorerDeleted",
+    "ScorerEvent",
+    "ScorerVersionContent",
+    "ScorerVersionCreated",
+    "ScorerVersionDeleted",
+    "ScorerVersionEvent",
     "SettingsError",
     "TagContent",
     "Text",

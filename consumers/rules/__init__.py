@@ -14,6 +14,7 @@ from . import (
     logged_models,
     registry,
     runs,
+    scorers,
     webhooks,
 )
 from .context import Context, Numbers, Rule, rules_of
@@ -33,5 +34,6 @@ __all__ = [
     "registry",
     "rules_of",
     "runs",
+    "scorers",
     "webhooks",
 ]

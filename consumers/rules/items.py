@@ -39,6 +39,8 @@ class Family:
     parent: str | None = None
     parent_kind: str = "experiments"
     parent_missing: str = "No Experiment with id={id} exists"
+    numbered: bool = False
+    """Whether an item's name is its number among its parent's: one more than the highest there."""
     tag_missing: str | None = None
     """What is said of a tag that is deleted and was not there; nothing where that is no error."""
 
@@ -77,8 +79,7 @@ class Family:
         tags = fields.pop("tags", None)
         if _row(context, event) is not None:
             raise self._refusal(event, parent)
-        name = None if self.name is None else getattr(event, self.name)
-        self._check_name(context, event, parent, name)
+        name = self._name(context, event, parent)
         context.write(
             "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             event.kind,
@@ -139,6 +140,20 @@ class Family:
         if row is None:
             raise Refused(Reason.MISSING, self.missing.format(id=event.key))
         return row
+
+    def _name(self, context: Context, event: ItemEvent, parent: str) -> str | None:
+        """The name of a new item: its next number, or what its event says, if it is free."""
+        if self.numbered:
+            (number,) = context.row(
+                "SELECT coalesce(max(CAST(name AS INTEGER)), 0) + 1 FROM items "
+                "WHERE parent = ? AND kind = ?",
+                parent,
+                event.kind,
+            )
+            return str(number)
+        name = None if self.name is None else getattr(event, self.name)
+        self._check_name(context, event, parent, name)
+        return name
 
     def _check_name(self, context: Context, event: ItemEvent, parent: str, name: Any) -> None:
         if name is not None and context.row(

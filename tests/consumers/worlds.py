@@ -37,13 +37,18 @@ class World:
             if isinstance(sample, ItemEvent):
                 self._makers[_snake(type(sample).__name__)] = partial(self._item, sample)
         self._names = list(self._makers)
+        self._items = [name for name in self._names if not hasattr(self, f"say_{name}")]
         self._written_ns = 10**18
 
     def events(self, count: int) -> list[Event]:
         """``count`` events: the beginning, one of each kind to start with, then at random."""
         first = self._random.sample(self._names, len(self._names))
-        usual = [name for name in self._names if not name.endswith(_DESTRUCTIVE)]
-        rest = self._random.choices([*self._names, *usual * 3, *_COMMON * 8], k=count)
+        core = [name for name in self._names if name not in self._items]
+        usual = [name for name in core if not name.endswith(_DESTRUCTIVE)]
+        drawn = [*core, *usual * 3, *_COMMON * 8]
+        # However many small families there are, a third of the events is theirs.
+        few = self._random.choices(self._items, k=len(drawn) // 2)
+        rest = self._random.choices([*drawn, *few], k=count)
         return [BEGINNING, *(self._makers[name]() for name in [*_OPENING, *first, *rest])][:count]
 
     # --- small worlds to draw from

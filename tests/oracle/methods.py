@@ -12,6 +12,7 @@ from mlflow_ledger.producers.empty_families import EmptyFamilies
 from mlflow_ledger.producers.empty_traces import EmptyTraces
 from mlflow_ledger.producers.label_schemas import LabelSchemas
 from mlflow_ledger.producers.later import later_methods
+from mlflow_ledger.producers.scorers import Scorers
 
 __all__ = [
     "FAMILIES",
@@ -51,7 +52,7 @@ def _public(kind: type) -> set[str]:
 TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
     later_methods(LedgerTrackingStore)
 )
-SMALL_FAMILIES = {name for kind in (LabelSchemas,) for name in vars(kind) if name[0] != "_"}
+SMALL_FAMILIES = {name for kind in (LabelSchemas, Scorers) for name in vars(kind) if name[0] != "_"}
 REGISTRY = _public(AbstractRegistry) | _public(LedgerRegistryStore)
 
 # What the machine calls: the private ones are those of `mlflow gc` and of the UI.

@@ -27,17 +27,13 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
     ("filter_active_experiment_ids", {"experiment_ids": []}),
     ("find_completed_sessions", {"experiment_id": "0", **SESSIONS}),
     ("find_completed_sessions", {"experiment_id": "77", **SESSIONS}),
-    ("get_active_online_scorers", {}),
     ("get_dataset_experiment_ids", {"dataset_id": "d"}),
-    ("get_online_scoring_configs", {"scorer_ids": ["s"]}),
     ("list_budget_policies", {}),
     ("list_endpoint_bindings", {"endpoint_id": "e"}),
     ("list_gateway_endpoints", {"provider": "p"}),
     ("list_gateway_guardrails", {"max_results": 3}),
     ("list_gateway_model_definitions", {"secret_id": "s"}),
     ("list_review_queues", {"experiment_id": "0", "user": "u", "max_results": 3}),
-    ("list_scorers", {"experiment_id": "0"}),
-    ("list_scorers_across_experiments", {"experiment_ids": ["0", "77"]}),
     ("list_secret_infos", {"provider": "p"}),
     ("query_trace_metrics", {**TRACES, "metric_name": "trace_count", "aggregations": [COUNT]}),
     ("query_trace_metrics", {**TRACES, "metric_name": "latency", "aggregations": [MEAN]}),
@@ -80,16 +76,12 @@ ABSENT: list[tuple[str, dict[str, Any]]] = [
     ("get_review_queue", {"queue_id": "q"}),
     ("get_review_queue_by_name", {"experiment_id": "0", "name": "n"}),
     ("get_review_queue_by_name", {"experiment_id": "77", "name": "n"}),
-    ("get_scorer", {"experiment_id": "0", "name": "n", "version": 3}),
-    ("get_scorer", {"experiment_id": "77", "name": "n"}),
     ("get_secret_info", {"secret_id": "s"}),
     ("get_trace", {"trace_id": "t"}),
     ("get_trace_info", {"trace_id": "t"}),
     ("list_endpoint_guardrail_configs", {"endpoint_id": "e"}),
     ("list_review_queue_items", {"queue_id": "q"}),
     ("list_review_queues", {"experiment_id": "77"}),
-    ("list_scorer_versions", {"experiment_id": "0", "name": "n"}),
-    ("list_scorers", {"experiment_id": "77"}),
 ]
 
 SENSELESS: list[tuple[str, dict[str, Any]]] = [
@@ -101,7 +93,6 @@ SENSELESS: list[tuple[str, dict[str, Any]]] = [
     ("list_gateway_guardrails", {"max_results": 0}),
     ("list_budget_policies", {"max_results": None}),
     ("list_review_queues", {"experiment_id": "0", "max_results": -1}),
-    ("list_scorers", {"experiment_id": "x"}),
     ("query_trace_metrics", {**TRACES, "metric_name": "what", "aggregations": [COUNT]}),
     ("query_trace_metrics", {**TRACES, "metric_name": "trace_count", "aggregations": [MEAN]}),
     (
@@ -157,7 +148,6 @@ def test_traces_of_what_is_no_experiment(pair: Pair) -> None:
 def test_a_deleted_experiment(pair: Pair) -> None:
     experiment = pair.make("create_experiment", name="e")
     pair.ok("delete_experiment", experiment_id=experiment)
-    pair.fails(INVALID, "list_scorers", experiment_id=experiment)
     pair.fails(MISSING, "list_review_queues", experiment_id=experiment)
     pair.ok("filter_active_experiment_ids", experiment_ids=[experiment, "0"])
 
