@@ -15,9 +15,6 @@ from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.search_utils import (
     SearchEvaluationDatasetsUtils,
     SearchIssuesUtils,
-    SearchMCPAccessEndpointUtils,
-    SearchMCPServerUtils,
-    SearchMCPServerVersionUtils,
 )
 from mlflow.utils.validation import _parse_experiment_id
 
@@ -66,7 +63,7 @@ def _page(max_results: int | None, page_token: str | None) -> PagedList[Any]:
 
 
 class EmptyFamilies(Experiments):
-    """Reads of assessments, evaluation data sets, issues, queues, gateway, MCP servers."""
+    """Reads of assessments, evaluation data sets, issues, queues, gateway."""
 
     # --- assessments, issues
 
@@ -188,61 +185,3 @@ class EmptyFamilies(Experiments):
     ) -> float:
         """No cost."""
         return 0.0
-
-    # --- MCP servers
-
-    get_mcp_server = _absent("MCP server '{name}' not found", "name")
-    get_mcp_server_version = _absent(
-        "MCP server version '{name}' version '{version}' not found", "name", "version"
-    )
-    get_latest_mcp_server_version = _absent("MCPServer not found (name='{name}')", "name")
-    get_mcp_access_endpoint = _absent(
-        "MCPAccessEndpoint {endpoint_id} not found", "server_name", "endpoint_id"
-    )
-
-    def get_mcp_server_version_by_alias(self, name: str, alias: str) -> NoReturn:
-        """No version; ``latest`` is an alias of every server."""
-        message = f"Alias '{alias}' not found for MCP server '{name}'"
-        if alias == "latest":
-            message = f"MCPServer not found (name='{name}')"
-        raise MlflowException(message, RESOURCE_DOES_NOT_EXIST)
-
-    def search_mcp_servers(
-        self,
-        filter_string: str | None = None,
-        max_results: int = 1000,
-        order_by: list[str] | None = None,
-        page_token: str | None = None,
-    ) -> PagedList[Any]:
-        """No MCP server."""
-        check_max_results(max_results)
-        SearchMCPServerUtils.parse_search_filter(filter_string)
-        return _page(max_results, page_token)
-
-    def search_mcp_server_versions(
-        self,
-        name: str,
-        filter_string: str | None = None,
-        max_results: int = 1000,
-        order_by: list[str] | None = None,
-        page_token: str | None = None,
-    ) -> PagedList[Any]:
-        """No version of an MCP server."""
-        check_max_results(max_results)
-        SearchMCPServerVersionUtils.parse_search_filter(filter_string)
-        return _page(max_results, page_token)
-
-    def search_mcp_access_endpoints(
-        self,
-        server_name: str | None = None,
-        server_version: str | None = None,
-        server_alias: str | None = None,
-        filter_string: str | None = None,
-        max_results: int = 1000,
-        order_by: list[str] | None = None,
-        page_token: str | None = None,
-    ) -> PagedList[Any]:
-        """No endpoint of an MCP server."""
-        check_max_results(max_results)
-        SearchMCPAccessEndpointUtils.parse_search_filter(filter_string)
-        return _page(max_results, page_token)

@@ -36,6 +36,7 @@ from mlflow_ledger.schemas import (
 
 from .edge import LedgerStore
 from .experiments import DEFAULT_EXPERIMENT_ID, active_experiment, experiment_no
+from .items import say_with_parent
 from .scorer_texts import check_online, endpoint_of, model_in, named_or_kept, named_or_none
 
 if TYPE_CHECKING:
@@ -79,12 +80,7 @@ class Scorers(LedgerStore):
             )
             return [created, version]
 
-        try:
-            self._decide(decide)
-        except Refused as refusal:
-            if refusal.reason is not Reason.EXISTS:
-                raise
-            self._decide(decide)  # another host has just registered its first version
+        say_with_parent(self._decide, decide)
 
         def ask(db: sqlite3.Connection) -> ScorerVersionRow:
             scorer = _existing(db, experiment_id, name)

@@ -13,6 +13,9 @@ from .inputs import RunInputsLogging
 from .label_schemas import LabelSchemas
 from .later import later_families
 from .logged_models import LoggedModels
+from .mcp_access_endpoints import McpAccessEndpoints
+from .mcp_server_versions import McpServerVersions
+from .mcp_servers import McpServers
 from .metric_history import MetricHistories
 from .run_data import RunDataLogging
 from .runs import Runs
@@ -28,6 +31,9 @@ _SERVER_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 class LedgerTrackingStore(
     LabelSchemas,
     Scorers,
+    McpServers,
+    McpServerVersions,
+    McpAccessEndpoints,
     EmptyFamilies,
     EmptyTraces,
     Runs,

@@ -4,7 +4,7 @@ from .artifacts import ArtifactRow, artifact_at, artifacts_below
 from .conditions import Filter, Order, Sql, compare, ilike_duckdb, ilike_sqlite
 from .datasets import dataset_summaries
 from .experiments import ExperimentRow, experiment_by_name, experiment_row, find_experiments
-from .items import Item, item_named, item_of, item_tags, items_of
+from .items import Item, item_named, item_of, item_tags, items_below, items_by_id, items_of
 from .logged_models import (
     LoggedModelRow,
     ModelDataset,
@@ -14,6 +14,13 @@ from .logged_models import (
     is_logged_model,
     logged_model_row,
     model_attribute,
+)
+from .mcp_servers import (
+    McpServer,
+    find_mcp_endpoints,
+    find_mcp_servers,
+    find_mcp_versions,
+    mcp_servers,
 )
 from .registry import (
     DELETED_STAGE,
@@ -56,6 +63,7 @@ __all__ = [
     "Filter",
     "Item",
     "LoggedModelRow",
+    "McpServer",
     "MetricPoint",
     "ModelDataset",
     "ModelOrder",
@@ -78,6 +86,9 @@ __all__ = [
     "experiment_row",
     "find_experiments",
     "find_logged_models",
+    "find_mcp_endpoints",
+    "find_mcp_servers",
+    "find_mcp_versions",
     "find_models",
     "find_runs",
     "find_versions",
@@ -87,10 +98,13 @@ __all__ = [
     "item_named",
     "item_of",
     "item_tags",
+    "items_below",
+    "items_by_id",
     "items_of",
     "latest_scorer_versions",
     "latest_versions",
     "logged_model_row",
+    "mcp_servers",
     "metric_history",
     "model_attribute",
     "model_row",

@@ -12,6 +12,9 @@ from mlflow_ledger.producers.empty_families import EmptyFamilies
 from mlflow_ledger.producers.empty_traces import EmptyTraces
 from mlflow_ledger.producers.label_schemas import LabelSchemas
 from mlflow_ledger.producers.later import later_methods
+from mlflow_ledger.producers.mcp_access_endpoints import McpAccessEndpoints
+from mlflow_ledger.producers.mcp_server_versions import McpServerVersions
+from mlflow_ledger.producers.mcp_servers import McpServers
 from mlflow_ledger.producers.scorers import Scorers
 
 __all__ = [
@@ -52,7 +55,8 @@ def _public(kind: type) -> set[str]:
 TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
     later_methods(LedgerTrackingStore)
 )
-SMALL_FAMILIES = {name for kind in (LabelSchemas, Scorers) for name in vars(kind) if name[0] != "_"}
+_KINDS = (LabelSchemas, Scorers, McpServers, McpServerVersions, McpAccessEndpoints)
+SMALL_FAMILIES = {name for kind in _KINDS for name in vars(kind) if name[0] != "_"}
 REGISTRY = _public(AbstractRegistry) | _public(LedgerRegistryStore)
 
 # What the machine calls: the private ones are those of `mlflow gc` and of the UI.
