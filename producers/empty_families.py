@@ -6,7 +6,7 @@ a database without them are the truth. The UI asks them on most of its pages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from mlflow.exceptions import MlflowException
@@ -14,8 +14,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from mlflow.store.entities.paged_list import PagedList
 
 from .edge import LedgerStore, start_offset
-from .experiments import Experiments, active_experiment, check_max_results
-from .older_mlflow import parse_experiment_ids
+from .experiments import Experiments, check_max_results
 
 __all__ = ["EmptyFamilies"]
 
@@ -59,41 +58,11 @@ def _page(max_results: int | None, page_token: str | None) -> PagedList[Any]:
 
 
 class EmptyFamilies(Experiments):
-    """Reads of assessments, scorers, gateway, MCP servers."""
+    """Reads of assessments and of the gateway."""
 
     # --- assessments
 
     get_assessment = _absent("Trace with request_id '{trace_id}' not found", "trace_id")
-
-    # --- scorers
-
-    get_online_scoring_configs = _none_of_them
-    get_active_online_scorers = _none_of_them
-
-    def list_scorers(self, experiment_id: str) -> list[Any]:
-        """No scorer of an active experiment."""
-        self._ask(lambda db: active_experiment(db, experiment_id))
-        return []
-
-    def list_scorers_across_experiments(self, experiment_ids: Sequence[str]) -> list[Any]:
-        """No scorer of any experiment."""
-        parse_experiment_ids(list(experiment_ids))
-        return []
-
-    def get_scorer(self, experiment_id: str, name: str, version: int | None = None) -> NoReturn:
-        """No scorer of this name."""
-        self._no_scorer(experiment_id, name)
-
-    def list_scorer_versions(self, experiment_id: str, name: str) -> NoReturn:
-        """No scorer of this name."""
-        self._no_scorer(experiment_id, name)
-
-    def _no_scorer(self, experiment_id: str, name: str) -> NoReturn:
-        self._ask(lambda db: active_experiment(db, experiment_id))
-        raise MlflowException(
-            f"Scorer with name '{name}' not found for experiment {experiment_id}.",
-            RESOURCE_DOES_NOT_EXIST,
-        )
 
     # --- gateway
 
@@ -140,67 +109,3 @@ class EmptyFamilies(Experiments):
     ) -> float:
         """No cost."""
         return 0.0
-
-    # --- MCP servers
-
-    get_mcp_server = _absent("MCP server '{name}' not found", "name")
-    get_mcp_server_version = _absent(
-        "MCP server version '{name}' version '{version}' not found", "name", "version"
-    )
-    get_latest_mcp_server_version = _absent("MCPServer not found (name='{name}')", "name")
-    get_mcp_access_endpoint = _absent(
-        "MCPAccessEndpoint {endpoint_id} not found", "server_name", "endpoint_id"
-    )
-
-    def get_mcp_server_version_by_alias(self, name: str, alias: str) -> NoReturn:
-        """No version; ``latest`` is an alias of every server."""
-        message = f"Alias '{alias}' not found for MCP server '{name}'"
-        if alias == "latest":
-            message = f"MCPServer not found (name='{name}')"
-        raise MlflowException(message, RESOURCE_DOES_NOT_EXIST)
-
-    def search_mcp_servers(
-        self,
-        filter_string: str | None = None,
-        max_results: int = 1000,
-        order_by: list[str] | None = None,
-        page_token: str | None = None,
-    ) -> PagedList[Any]:
-        """No MCP server."""
-        from mlflow.utils.search_utils import SearchMCPServerUtils  # MLflow 3.12 has none
-
-        check_max_results(max_results)
-        SearchMCPServerUtils.parse_search_filter(filter_string)
-        return _page(max_results, page_token)
-
-    def search_mcp_server_versions(
-        self,
-        name: str,
-        filter_string: str | None = None,
-        max_results: int = 1000,
-        order_by: list[str] | None = None,
-        page_token: str | None = None,
-    ) -> PagedList[Any]:
-        """No version of an MCP server."""
-        from mlflow.utils.search_utils import SearchMCPServerVersionUtils  # MLflow 3.12 has none
-
-        check_max_results(max_results)
-        SearchMCPServerVersionUtils.parse_search_filter(filter_string)
-        return _page(max_results, page_token)
-
-    def search_mcp_access_endpoints(
-        self,
-        server_name: str | None = None,
-        server_version: str | None = None,
-        server_alias: str | None = None,
-        filter_string: str | None = None,
-        max_results: int = 1000,
-        order_by: list[str] | None = None,
-        page_token: str | None = None,
-    ) -> PagedList[Any]:
-        """No endpoint of an MCP server."""
-        from mlflow.utils.search_utils import SearchMCPAccessEndpointUtils  # MLflow 3.12 has none
-
-        check_max_results(max_results)
-        SearchMCPAccessEndpointUtils.parse_search_filter(filter_string)
-        return _page(max_results, page_token)

@@ -9,14 +9,17 @@ from typing import TypeVar
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.search_utils import SearchUtils
 
+from mlflow_ledger.consumers import Decide
 from mlflow_ledger.query import Item, item_of
 from mlflow_ledger.schemas import Event, Reason, Refused
 
 from .edge import start_offset
 
-__all__ = ["existing_item", "page_at", "page_of"]
+__all__ = ["existing_item", "found_page", "page_of", "say_with_parent"]
 
 T = TypeVar("T")
+R = TypeVar("R")
+_WITH_PARENT = 2
 
 
 def existing_item(
@@ -38,12 +41,29 @@ def page_of(
 ) -> PagedList[T]:
     """A page of items that are in order, as entities, with the token of the next page."""
     offset = start_offset(page_token)
-    return page_at(items[offset : offset + size + 1], size, offset, entity)
+    return found_page(items[offset : offset + size + 1], size, offset, entity)
 
 
-def page_at(
-    items: Sequence[Item], size: int, offset: int, entity: Callable[[Item], T]
-) -> PagedList[T]:
-    """A page as entities, of items that were read from ``offset`` on: one more than it takes."""
-    token = SearchUtils.create_page_token(offset + size) if len(items) > size else None
-    return PagedList([entity(item) for item in items[:size]], token)
+def found_page(rows: Sequence[R], size: int, offset: int, entity: Callable[[R], T]) -> PagedList[T]:
+    """A page of rows that were found from ``offset`` on, one more than it takes where there is."""
+    token = SearchUtils.create_page_token(offset + size) if len(rows) > size else None
+    return PagedList([entity(row) for row in rows[:size]], token)
+
+
+def say_with_parent(say: Callable[[Decide], object], decide: Decide) -> None:
+    """Say something that brings along what it belongs to, where that is not there yet.
+
+    Another host may just bring it along too; then it is decided again, and is there.
+    """
+    said: list[Event] = []
+
+    def noting(db: sqlite3.Connection) -> Sequence[Event]:
+        said[:] = decide(db)
+        return said
+
+    try:
+        say(noting)
+    except Refused as refusal:
+        if len(said) < _WITH_PARENT or refusal.reason is not Reason.EXISTS:
+            raise
+        say(decide)

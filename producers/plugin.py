@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mlflow.genai.scorers.registry import MlflowTrackingStore
+
     from .artifact_repository import LedgerArtifactRepository
     from .registry_store import LedgerRegistryStore
     from .tracking_store import LedgerTrackingStore
 
-__all__ = ["artifact_repository", "registry_store", "tracking_store"]
+__all__ = ["artifact_repository", "registry_store", "scorer_store", "tracking_store"]
 
 
 def tracking_store(store_uri: str, artifact_uri: str | None = None) -> LedgerTrackingStore:
@@ -24,6 +26,13 @@ def registry_store(store_uri: str, tracking_uri: str | None = None) -> LedgerReg
     from .registry_store import LedgerRegistryStore
 
     return LedgerRegistryStore(store_uri=store_uri, tracking_uri=tracking_uri)
+
+
+def scorer_store(tracking_uri: str | None = None) -> MlflowTrackingStore:
+    """MLflow's own registry of scorers, which keeps them in the tracking store of a URI."""
+    from mlflow.genai.scorers.registry import MlflowTrackingStore
+
+    return MlflowTrackingStore(tracking_uri)
 
 
 def artifact_repository(

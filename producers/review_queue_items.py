@@ -20,7 +20,7 @@ from mlflow_ledger.schemas import (
 )
 
 from .edge import LedgerStore, now_ms, start_offset
-from .items import existing_item, page_at
+from .items import existing_item, found_page
 from .review_queues import existing_queue, page_size, subject_of
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class ReviewQueueItems(LedgerStore):
                 db, _KIND, subject_of(queue_id), matching=matching, limit=size + 1, offset=offset
             )
 
-        return page_at(self._ask(ask), size, offset, _item)
+        return found_page(self._ask(ask), size, offset, _item)
 
     def set_review_queue_item_status(
         self, queue_id: str, *, item_id: str, status: str, completed_by: str | None = None

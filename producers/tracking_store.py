@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from mlflow.store.tracking.abstract_store import AbstractStore
 
@@ -21,8 +22,23 @@ from .review_queue_items import ReviewQueueItems
 from .review_queues import ReviewQueues
 from .run_data import RunDataLogging
 from .runs import Runs
+from .scorers import Scorers
 
 __all__ = ["LedgerTrackingStore"]
+
+if TYPE_CHECKING or hasattr(AbstractStore, "create_mcp_server"):
+    from .mcp_access_endpoints import McpAccessEndpoints
+    from .mcp_server_versions import McpServerVersions
+    from .mcp_servers import McpServers
+
+    class MCPServerRegistry(McpServers, McpServerVersions, McpAccessEndpoints):
+        """MLflow's registry of MCP servers."""
+
+else:
+
+    class MCPServerRegistry:
+        """MLflow 3.12 has no MCP servers."""
+
 
 _SERVER_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 
@@ -36,6 +52,8 @@ class LedgerTrackingStore(
     EvaluationRecords,
     ReviewQueues,
     ReviewQueueItems,
+    Scorers,
+    MCPServerRegistry,
     EmptyFamilies,
     EmptyTraces,
     Runs,

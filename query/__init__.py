@@ -16,6 +16,8 @@ from .items import (
     item_named,
     item_of,
     item_tags,
+    items_below,
+    items_by_id,
     items_named,
     items_of,
     parents_of_named,
@@ -29,6 +31,13 @@ from .logged_models import (
     is_logged_model,
     logged_model_row,
     model_attribute,
+)
+from .mcp_servers import (
+    McpServer,
+    find_mcp_endpoints,
+    find_mcp_servers,
+    find_mcp_versions,
+    mcp_servers,
 )
 from .registry import (
     DELETED_STAGE,
@@ -53,6 +62,12 @@ from .runs import (
     run_row,
     run_rows,
 )
+from .scorers import (
+    ScorerVersionRow,
+    latest_scorer_versions,
+    scorer_versions,
+    scorers_configured,
+)
 from .search_runs import RunSearch, find_runs
 from .webhooks import WebhookRow, webhook_row, webhook_rows
 
@@ -66,6 +81,7 @@ __all__ = [
     "IssueRow",
     "Item",
     "LoggedModelRow",
+    "McpServer",
     "MetricPoint",
     "ModelDataset",
     "ModelOrder",
@@ -73,6 +89,7 @@ __all__ = [
     "Order",
     "RunRow",
     "RunSearch",
+    "ScorerVersionRow",
     "Sql",
     "VersionRow",
     "WebhookRow",
@@ -91,6 +108,9 @@ __all__ = [
     "find_issues",
     "find_items",
     "find_logged_models",
+    "find_mcp_endpoints",
+    "find_mcp_servers",
+    "find_mcp_versions",
     "find_models",
     "find_runs",
     "find_versions",
@@ -101,11 +121,15 @@ __all__ = [
     "item_named",
     "item_of",
     "item_tags",
+    "items_below",
+    "items_by_id",
     "items_named",
     "items_of",
     "known_records",
+    "latest_scorer_versions",
     "latest_versions",
     "logged_model_row",
+    "mcp_servers",
     "metric_history",
     "model_attribute",
     "model_row",
@@ -114,6 +138,8 @@ __all__ = [
     "run_details",
     "run_row",
     "run_rows",
+    "scorer_versions",
+    "scorers_configured",
     "version_row",
     "webhook_row",
     "webhook_rows",

@@ -15,6 +15,8 @@ __all__ = [
     "item_named",
     "item_of",
     "item_tags",
+    "items_below",
+    "items_by_id",
     "items_named",
     "items_of",
     "parents_of_named",
@@ -102,6 +104,27 @@ def parents_of_named(db: sqlite3.Connection, kind: str, name: str) -> set[str]:
     """The parents, as events name them, of which an item has a name."""
     rows = db.execute("SELECT parent FROM items WHERE kind = ? AND name = ?", (kind, name))
     return {parent for (parent,) in rows.fetchall()}
+
+
+def items_by_id(db: sqlite3.Connection, kind: str, item_ids: Iterable[str]) -> list[Item]:
+    """Items by their ids, in that order; an id that is not there is left out."""
+    wanted = list(item_ids)
+    rows = db.execute(
+        f"{_SELECT} WHERE kind = ? AND item_id IN (SELECT value FROM json_each(?))",
+        (kind, json.dumps(wanted)),
+    ).fetchall()
+    found = {item.item_id: item for item in map(_item, rows)}
+    return [found[item_id] for item_id in wanted if item_id in found]
+
+
+def items_below(db: sqlite3.Connection, parents: Iterable[str]) -> list[Item]:
+    """All items of some parents, whatever their kind; by parent, kind, name and id."""
+    rows = db.execute(
+        f"{_SELECT} WHERE parent IN (SELECT value FROM json_each(?)) "
+        "ORDER BY parent, kind, name, item_id",
+        (json.dumps(list(parents)),),
+    ).fetchall()
+    return [_item(row) for row in rows]
 
 
 def item_tags(

@@ -14,9 +14,11 @@ from . import (
     label_schemas,
     ledger,
     logged_models,
+    mcp_servers,
     registry,
     review_queues,
     runs,
+    scorers,
     webhooks,
 )
 from .context import Context, Numbers, Rule, rules_of
@@ -35,9 +37,11 @@ __all__ = [
     "label_schemas",
     "ledger",
     "logged_models",
+    "mcp_servers",
     "registry",
     "review_queues",
     "rules_of",
     "runs",
+    "scorers",
     "webhooks",
 ]

@@ -30,8 +30,9 @@ _FAMILIES: dict[str, Family] = {}
 class Family:
     """One small family: the texts of its errors, and what is unique in it.
 
-    ``missing`` may name the id as ``{id}``, ``exists`` also ``{parent_id}`` and any field of the
-    event. ``parent`` names the field that holds the parent's id, ``parent_kind`` the parent's kind.
+    All may name the id as ``{id}`` and any field of the event, ``exists`` also ``{parent_id}``;
+    in ``parent_missing`` the id is the parent's. ``parent`` names the field that holds the parent's
+    id, ``parent_kind`` the parent's kind.
     A name, where ``name`` says which field holds one, is unique among the items of one parent and
     workspace.
     """
@@ -42,6 +43,10 @@ class Family:
     parent: str | None = None
     parent_kind: str = "experiments"
     parent_missing: str = "No Experiment with id={id} exists"
+    numbered: bool = False
+    """Whether an item's name is its number among its parent's: one more than the highest there."""
+    dead: tuple[str, str] | None = None
+    """Field and value by which an item counts as missing, though its name stays taken."""
     tag_missing: str | None = None
     """What is said of a tag that is deleted and was not there; nothing where that is no error."""
     untagged: str | None = None
@@ -52,7 +57,7 @@ class Family:
     def created(self, event: type[ItemEvent]) -> Family:
         """An event that brings an item into being: its id, and its name, are given once."""
         _FAMILIES[event.kind] = self
-        rule(event)(self._create)
+        rule(event)(self.create)
         return self
 
     def updated(self, event: type[ItemEvent]) -> Family:
@@ -117,17 +122,17 @@ class Family:
             event.key,
         )
 
-    def _create(self, context: Context, event: ItemEvent) -> None:
+    def create(self, context: Context, event: ItemEvent) -> None:
+        """What :meth:`created` does, for a rule that does more."""
         now_ms, parent, fields = context.envelope.time_ms, "", _fields(event)
         if self.parent is not None:
             parent_id = str(getattr(event, self.parent))
-            self._check_parent(context, parent_id)
+            self._check_parent(context, event, parent_id)
             parent = f"{self.parent_kind}:/{parent_id}"
         tags = fields.pop("tags", None)
         if _row(context, event) is not None:
             raise self._refusal(event, parent)
-        name = None if self.name is None else getattr(event, self.name)
-        self._check_name(context, event, parent, name)
+        name = self._name(context, event, parent)
         if self.derive is not None:
             self.derive(context, fields)
         context.write(
@@ -184,7 +189,7 @@ class Family:
             tag,
         )
         if not gone and self.tag_missing is not None:
-            raise Refused(Reason.MISSING, self.tag_missing.format(id=event.key, tag=tag))
+            raise Refused(Reason.MISSING, _told(self.tag_missing, event))
 
     def _existing(
         self,
@@ -194,9 +199,26 @@ class Family:
         reason: Reason = Reason.MISSING,
     ) -> Any:
         row = _row(context, event)
+        if row is not None and self.dead is not None:
+            field, value = self.dead
+            row = None if json.loads(row[2]).get(field) == value else row
         if row is None:
-            raise Refused(reason, (missing or self.missing).format(id=event.key))
+            raise Refused(reason, _told(missing or self.missing, event))
         return row
+
+    def _name(self, context: Context, event: ItemEvent, parent: str) -> str | None:
+        """The name of a new item: its next number, or what its event says, if it is free."""
+        if self.numbered:
+            (number,) = context.row(
+                "SELECT coalesce(max(CAST(name AS INTEGER)), 0) + 1 FROM items "
+                "WHERE parent = ? AND kind = ?",
+                parent,
+                event.kind,
+            )
+            return str(number)
+        name = None if self.name is None else getattr(event, self.name)
+        self._check_name(context, event, parent, name)
+        return name
 
     def _check_name(self, context: Context, event: ItemEvent, parent: str, name: Any) -> None:
         if name is not None and context.row(
@@ -210,7 +232,7 @@ class Family:
         ):
             raise self._refusal(event, parent)
 
-    def _check_parent(self, context: Context, parent_id: str) -> None:
+    def _check_parent(self, context: Context, event: ItemEvent, parent_id: str) -> None:
         if self.parent_kind == "experiments":
             found = context.row(
                 "SELECT 1 FROM experiments WHERE experiment_id = ? AND lifecycle <> 'purged'",
@@ -221,12 +243,11 @@ class Family:
                 "SELECT 1 FROM items WHERE kind = ? AND item_id = ?", self.parent_kind, parent_id
             )
         if not found:
-            raise Refused(Reason.MISSING, self.parent_missing.format(id=parent_id))
+            raise Refused(Reason.MISSING, _told(self.parent_missing, event, id=parent_id))
 
     def _refusal(self, event: ItemEvent, parent: str) -> Refused:
-        said = {name: getattr(event, name) for name in type(event).model_fields}
-        ids = {"id": event.key, "parent_id": parent.partition(":/")[2]}
-        return Refused(Reason.EXISTS, self.exists.format_map(said | ids))
+        parent_id = parent.partition(":/")[2]
+        return Refused(Reason.EXISTS, _told(self.exists, event, parent_id=parent_id))
 
 
 def families() -> Mapping[str, Family]:
@@ -247,6 +268,11 @@ def _forget(context: Context, kind: str, item_id: str) -> None:
     for table in ("items", "item_tags"):
         context.write(f"DELETE FROM {table} WHERE kind = ? AND item_id = ?", kind, item_id)
     forget_children(context, f"{kind}:/{item_id}")
+
+
+def _told(text: str, event: ItemEvent, **more: str) -> str:
+    said = {name: getattr(event, name) for name in type(event).model_fields}
+    return text.format_map(said | {"id": event.key} | more)
 
 
 def _row(context: Context, event: ItemEvent) -> Any:

@@ -42,6 +42,8 @@ from mlflow_ledger.schemas import (
     LoggedModelTagDeleted,
     LoggedModelTagsSet,
     LoggedModelTagsSetContent,
+    MCPAccessEndpointCreated,
+    MCPServerVersionCreated,
     MetricModel,
     ModelOutput,
     ModelVersionCreated,
@@ -317,12 +319,20 @@ def parents_of(event: ItemEvent) -> tuple[Event, ...]:
     return (*parents_of(parent), parent)
 
 
+def named_by(event: ItemEvent) -> tuple[Event, ...]:
+    """What an item names beside its parents, and must be there."""
+    if not isinstance(event, MCPAccessEndpointCreated):
+        return ()
+    return tuple(sample for sample in SAMPLES if isinstance(sample, MCPServerVersionCreated))
+
+
 def item_cases() -> Iterator[Case]:
     """Of each type of the small families one: what is there already, and what is not there."""
     for sample in SAMPLES:
         if isinstance(sample, ItemEvent):
             if type(sample).__name__.endswith("Created"):
-                yield Case((*parents_of(sample), sample), sample, Reason.EXISTS, "already exists")
+                before = (*parents_of(sample), *named_by(sample), sample)
+                yield Case(before, sample, Reason.EXISTS, "already exists")
             else:
                 # Where there is no data set, MLflow's database refuses the record itself.
                 bad = isinstance(sample, EvaluationRecordsUpserted)

@@ -127,7 +127,7 @@ class World:
         family = families()[sample.kind]
         drawn = {sample.id_field: self._pick(sample.kind, 3)}
         if family.name is not None and getattr(sample, family.name, None) is not None:
-            drawn[family.name] = self._pick("name", 6)
+            drawn[family.name] = self._pick("name", 3)
         if family.parent is not None and hasattr(sample, family.parent):
             experiments = family.parent_kind == "experiments"
             drawn[family.parent] = (

@@ -15,8 +15,12 @@ from mlflow_ledger.producers.evaluation_records import EvaluationRecords
 from mlflow_ledger.producers.issues import Issues
 from mlflow_ledger.producers.label_schemas import LabelSchemas
 from mlflow_ledger.producers.later import later_methods
+from mlflow_ledger.producers.mcp_access_endpoints import McpAccessEndpoints
+from mlflow_ledger.producers.mcp_server_versions import McpServerVersions
+from mlflow_ledger.producers.mcp_servers import McpServers
 from mlflow_ledger.producers.review_queue_items import ReviewQueueItems
 from mlflow_ledger.producers.review_queues import ReviewQueues
+from mlflow_ledger.producers.scorers import Scorers
 
 __all__ = [
     "FAMILIES",
@@ -56,19 +60,11 @@ def _public(kind: type) -> set[str]:
 TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
     later_methods(LedgerTrackingStore)
 )
-SMALL_FAMILIES = {
-    name
-    for kind in (
-        EvaluationDatasets,
-        EvaluationRecords,
-        Issues,
-        LabelSchemas,
-        ReviewQueueItems,
-        ReviewQueues,
-    )
-    for name in vars(kind)
-    if name[0] != "_"
-}
+_KINDS = (
+    EvaluationDatasets, EvaluationRecords, Issues, LabelSchemas, McpAccessEndpoints,
+    McpServerVersions, McpServers, ReviewQueueItems, ReviewQueues, Scorers,
+)  # fmt: skip
+SMALL_FAMILIES = {name for kind in _KINDS for name in vars(kind) if name[0] != "_"}
 REGISTRY = _public(AbstractRegistry) | _public(LedgerRegistryStore)
 
 # What the machine calls: the private ones are those of `mlflow gc` and of the UI.

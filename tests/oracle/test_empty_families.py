@@ -27,15 +27,11 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
     ("filter_active_experiment_ids", {"experiment_ids": []}),
     ("find_completed_sessions", {"experiment_id": "0", **SESSIONS}),
     ("find_completed_sessions", {"experiment_id": "77", **SESSIONS}),
-    ("get_active_online_scorers", {}),
-    ("get_online_scoring_configs", {"scorer_ids": ["s"]}),
     ("list_budget_policies", {}),
     ("list_endpoint_bindings", {"endpoint_id": "e"}),
     ("list_gateway_endpoints", {"provider": "p"}),
     ("list_gateway_guardrails", {"max_results": 3}),
     ("list_gateway_model_definitions", {"secret_id": "s"}),
-    ("list_scorers", {"experiment_id": "0"}),
-    ("list_scorers_across_experiments", {"experiment_ids": ["0", "77"]}),
     ("list_secret_infos", {"provider": "p"}),
     ("query_trace_metrics", {**TRACES, "metric_name": "trace_count", "aggregations": [COUNT]}),
     ("query_trace_metrics", {**TRACES, "metric_name": "latency", "aggregations": [MEAN]}),
@@ -49,9 +45,6 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
         {**TRACES, "metric_name": "trace_count", "aggregations": [COUNT]}
         | {"dimensions": ["trace_status"], "filters": ["trace.status = 'OK'"]},
     ),
-    ("search_mcp_access_endpoints", {"server_name": "s"}),
-    ("search_mcp_server_versions", {"name": "s"}),
-    ("search_mcp_servers", {}),
     ("search_traces", {"locations": ["0"], "filter_string": "tags.a = 'b'"}),
     ("search_traces", {"experiment_ids": ["77"], "order_by": ["timestamp_ms DESC"]}),
     ("sum_gateway_trace_cost", {"start_time_ms": 0, "end_time_ms": 9}),
@@ -64,20 +57,10 @@ ABSENT: list[tuple[str, dict[str, Any]]] = [
     ("get_gateway_endpoint", {"name": "it's"}),
     ("get_gateway_guardrail", {"guardrail_id": "g"}),
     ("get_gateway_model_definition", {"name": "m"}),
-    ("get_latest_mcp_server_version", {"name": "n"}),
-    ("get_mcp_access_endpoint", {"server_name": "s", "endpoint_id": "e"}),
-    ("get_mcp_server", {"name": "n"}),
-    ("get_mcp_server_version", {"name": "n", "version": "1"}),
-    ("get_mcp_server_version_by_alias", {"name": "n", "alias": "a"}),
-    ("get_mcp_server_version_by_alias", {"name": "n", "alias": "latest"}),
-    ("get_scorer", {"experiment_id": "0", "name": "n", "version": 3}),
-    ("get_scorer", {"experiment_id": "77", "name": "n"}),
     ("get_secret_info", {"secret_id": "s"}),
     ("get_trace", {"trace_id": "t"}),
     ("get_trace_info", {"trace_id": "t"}),
     ("list_endpoint_guardrail_configs", {"endpoint_id": "e"}),
-    ("list_scorer_versions", {"experiment_id": "0", "name": "n"}),
-    ("list_scorers", {"experiment_id": "77"}),
 ]
 
 SENSELESS: list[tuple[str, dict[str, Any]]] = [
@@ -88,7 +71,6 @@ SENSELESS: list[tuple[str, dict[str, Any]]] = [
     ("get_secret_info", {"secret_id": "s", "secret_name": "n"}),
     ("list_gateway_guardrails", {"max_results": 0}),
     ("list_budget_policies", {"max_results": None}),
-    ("list_scorers", {"experiment_id": "x"}),
     ("query_trace_metrics", {**TRACES, "metric_name": "what", "aggregations": [COUNT]}),
     ("query_trace_metrics", {**TRACES, "metric_name": "trace_count", "aggregations": [MEAN]}),
     (
@@ -100,10 +82,6 @@ SENSELESS: list[tuple[str, dict[str, Any]]] = [
         "query_trace_metrics",
         {**TRACES, "metric_name": "trace_count", "aggregations": [COUNT], "filters": ["no"]},
     ),
-    ("search_mcp_servers", {"max_results": 0}),
-    ("search_mcp_servers", {"filter_string": "nonsense"}),
-    ("search_mcp_server_versions", {"name": "n", "filter_string": "nonsense"}),
-    ("search_mcp_access_endpoints", {"filter_string": "nonsense"}),
     ("search_traces", {"locations": ["0"], "experiment_ids": ["0"]}),
     ("search_traces", {"locations": ["a.b"]}),
     ("search_traces", {"locations": ["0"], "max_results": 50_001}),
@@ -139,7 +117,6 @@ def test_traces_of_what_is_no_experiment(pair: Pair) -> None:
 def test_a_deleted_experiment(pair: Pair) -> None:
     experiment = pair.make("create_experiment", name="e")
     pair.ok("delete_experiment", experiment_id=experiment)
-    pair.fails(INVALID, "list_scorers", experiment_id=experiment)
     pair.ok("filter_active_experiment_ids", experiment_ids=[experiment, "0"])
 
 
