@@ -66,11 +66,10 @@ def _page(max_results: int | None, page_token: str | None) -> PagedList[Any]:
 
 
 class EmptyFamilies(Experiments):
-    """Reads of assessments, evaluation data sets, scorers, issues, queues, gateway, MCP servers."""
+    """Reads of evaluation data sets, scorers, issues, queues, gateway, MCP servers."""
 
-    # --- assessments, issues
+    # --- issues
 
-    get_assessment = _absent("Trace with request_id '{trace_id}' not found", "trace_id")
     get_issue = _absent("Issue with ID '{issue_id}' not found", "issue_id")
 
     def search_issues(

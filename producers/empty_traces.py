@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any
 
 from mlflow.entities.trace_metrics import (
     AggregationType,
@@ -13,7 +13,7 @@ from mlflow.entities.trace_metrics import (
     MetricViewType,
 )
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_DOES_NOT_EXIST
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.tracing.analysis import TraceFilterCorrelationResult
 from mlflow.utils.search_utils import SearchTraceMetricsUtils, SearchTraceUtils
@@ -31,32 +31,6 @@ __all__ = ["EmptyTraces"]
 
 class EmptyTraces(LedgerStore):
     """Get and search traces, count them, correlate them: there are none."""
-
-    def get_trace_info(self, trace_id: str) -> NoReturn:
-        """No trace."""
-        raise MlflowException(f"Trace with ID '{trace_id}' not found.", RESOURCE_DOES_NOT_EXIST)
-
-    def get_trace(self, trace_id: str, *, allow_partial: bool = False) -> NoReturn:
-        """No trace."""
-        raise MlflowException(f"Trace with ID {trace_id} is not found.", RESOURCE_DOES_NOT_EXIST)
-
-    def batch_get_traces(
-        self,
-        trace_ids: list[str],
-        location: str | None = None,
-        experiment_ids: list[str] | None = None,
-    ) -> list[Any]:
-        """No trace."""
-        return []
-
-    def batch_get_trace_infos(
-        self,
-        trace_ids: list[str],
-        location: str | None = None,
-        experiment_ids: list[str] | None = None,
-    ) -> list[Any]:
-        """No trace."""
-        return []
 
     def search_traces(
         self,

@@ -6,6 +6,7 @@ import os
 
 from mlflow.store.tracking.abstract_store import AbstractStore
 
+from .assessments import Assessments
 from .edge import mlflow_errors
 from .empty_families import EmptyFamilies
 from .empty_traces import EmptyTraces
@@ -16,6 +17,8 @@ from .logged_models import LoggedModels
 from .metric_history import MetricHistories
 from .run_data import RunDataLogging
 from .runs import Runs
+from .span_logging import SpanLogging
+from .traces import Traces
 
 __all__ = ["LedgerTrackingStore"]
 
@@ -26,6 +29,9 @@ _SERVER_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 @later_families
 class LedgerTrackingStore(
     LabelSchemas,
+    Traces,
+    SpanLogging,
+    Assessments,
     EmptyFamilies,
     EmptyTraces,
     Runs,

@@ -10,6 +10,13 @@ from .artifacts import (
     BlobCondemned,
     BlobStored,
 )
+from .assessments import (
+    AssessmentContent,
+    AssessmentCreated,
+    AssessmentDeleted,
+    AssessmentEvent,
+    AssessmentUpdated,
+)
 from .avro import AvroSchema, avro_schema, content_schema, fingerprint, head_schema
 from .codec import Encoded, decode, encode, released_schemas, takes_content, wire_value
 from .envelope import ActorKind, Envelope, Record, format_time, parse_time
@@ -115,6 +122,23 @@ from .runs import (
     RunUpdated,
     RunUpdatedContent,
 )
+from .traces import (
+    Figure,
+    SpanHead,
+    SpansLogged,
+    SpansLoggedContent,
+    SpanText,
+    TraceDeleted,
+    TraceEvent,
+    TracePromptsLinked,
+    TraceRunLinked,
+    TraceRunUnlinked,
+    TraceStarted,
+    TraceStartedContent,
+    TraceTagDeleted,
+    TraceTagSet,
+    TraceTagSetContent,
+)
 from .webhooks import WebhookContent, WebhookCreated, WebhookDeleted, WebhookEvent, WebhookUpdated
 
 __all__ = [
@@ -124,6 +148,11 @@ __all__ = [
     "ArtifactError",
     "ArtifactEvent",
     "ArtifactLogged",
+    "AssessmentContent",
+    "AssessmentCreated",
+    "AssessmentDeleted",
+    "AssessmentEvent",
+    "AssessmentUpdated",
     "AvroSchema",
     "BlobChunkLogged",
     "BlobChunkLoggedContent",
@@ -151,6 +180,7 @@ __all__ = [
     "ExperimentTagDeleted",
     "ExperimentTagSet",
     "ExperimentTagSetContent",
+    "Figure",
     "IdentityConflict",
     "InputsLogged",
     "InputsLoggedContent",
@@ -220,9 +250,23 @@ __all__ = [
     "RunUpdated",
     "RunUpdatedContent",
     "SettingsError",
+    "SpanHead",
+    "SpanText",
+    "SpansLogged",
+    "SpansLoggedContent",
     "TagContent",
     "Text",
     "TopicPartitions",
+    "TraceDeleted",
+    "TraceEvent",
+    "TracePromptsLinked",
+    "TraceRunLinked",
+    "TraceRunUnlinked",
+    "TraceStarted",
+    "TraceStartedContent",
+    "TraceTagDeleted",
+    "TraceTagSet",
+    "TraceTagSetContent",
     "WebhookContent",
     "WebhookCreated",
     "WebhookDeleted",

@@ -7,6 +7,7 @@ must come from the event's own partition, so that any interleaving of partitions
 
 from . import (
     artifacts,
+    assessments,
     experiments,
     items,
     label_schemas,
@@ -14,6 +15,8 @@ from . import (
     logged_models,
     registry,
     runs,
+    spans,
+    traces,
     webhooks,
 )
 from .context import Context, Numbers, Rule, rules_of
@@ -25,6 +28,7 @@ __all__ = [
     "Pending",
     "Rule",
     "artifacts",
+    "assessments",
     "experiments",
     "items",
     "label_schemas",
@@ -33,5 +37,7 @@ __all__ = [
     "registry",
     "rules_of",
     "runs",
+    "spans",
+    "traces",
     "webhooks",
 ]

@@ -8,10 +8,13 @@ from mlflow.store.model_registry.abstract_store import AbstractStore as Abstract
 from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTracking
 
 from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
+from mlflow_ledger.producers.assessments import Assessments
 from mlflow_ledger.producers.empty_families import EmptyFamilies
 from mlflow_ledger.producers.empty_traces import EmptyTraces
 from mlflow_ledger.producers.label_schemas import LabelSchemas
 from mlflow_ledger.producers.later import later_methods
+from mlflow_ledger.producers.span_logging import SpanLogging
+from mlflow_ledger.producers.traces import Traces
 
 __all__ = [
     "FAMILIES",
@@ -36,6 +39,7 @@ INHERITED = {
     "set_tag_async": _QUEUE,
     "shut_down_async_logging": _QUEUE,
     "resolve_trace_archival_config": "MLflow's constant answer about traces",
+    "log_spans_async": "log_spans in another thread",
     "close": "ours: lets go of files",
     "test_webhook": "sends a request over the network",
     "link_prompts_to_trace": "writes of a trace, and there are none",
@@ -51,7 +55,12 @@ def _public(kind: type) -> set[str]:
 TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
     later_methods(LedgerTrackingStore)
 )
-SMALL_FAMILIES = {name for kind in (LabelSchemas,) for name in vars(kind) if name[0] != "_"}
+SMALL_FAMILIES = {
+    name
+    for kind in (LabelSchemas, Traces, SpanLogging, Assessments)
+    for name in vars(kind)
+    if name[0] != "_"
+}
 REGISTRY = _public(AbstractRegistry) | _public(LedgerRegistryStore)
 
 # What the machine calls: the private ones are those of `mlflow gc` and of the UI.

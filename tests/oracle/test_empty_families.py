@@ -20,8 +20,6 @@ CORRELATED = {"filter_string1": "tags.a = 'b'", "filter_string2": "trace.status 
 SESSIONS = {"min_last_trace_timestamp_ms": 0, "max_last_trace_timestamp_ms": 9}
 
 NOTHING: list[tuple[str, dict[str, Any]]] = [
-    ("batch_get_trace_infos", {"trace_ids": ["t"]}),
-    ("batch_get_traces", {"trace_ids": ["t"]}),
     ("calculate_trace_filter_correlation", {"experiment_ids": ["0"], **CORRELATED}),
     ("filter_active_experiment_ids", {"experiment_ids": ["0", "77", "0"]}),
     ("filter_active_experiment_ids", {"experiment_ids": []}),
@@ -63,7 +61,6 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
 ]
 
 ABSENT: list[tuple[str, dict[str, Any]]] = [
-    ("get_assessment", {"trace_id": "t", "assessment_id": "a"}),
     ("get_budget_policy", {"budget_policy_id": "b"}),
     ("get_dataset", {"dataset_id": "d"}),
     ("get_gateway_endpoint", {"endpoint_id": "e"}),
@@ -83,8 +80,6 @@ ABSENT: list[tuple[str, dict[str, Any]]] = [
     ("get_scorer", {"experiment_id": "0", "name": "n", "version": 3}),
     ("get_scorer", {"experiment_id": "77", "name": "n"}),
     ("get_secret_info", {"secret_id": "s"}),
-    ("get_trace", {"trace_id": "t"}),
-    ("get_trace_info", {"trace_id": "t"}),
     ("list_endpoint_guardrail_configs", {"endpoint_id": "e"}),
     ("list_review_queue_items", {"queue_id": "q"}),
     ("list_review_queues", {"experiment_id": "77"}),
