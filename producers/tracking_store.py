@@ -18,6 +18,8 @@ from .metric_history import MetricHistories
 from .run_data import RunDataLogging
 from .runs import Runs
 from .span_logging import SpanLogging
+from .trace_links import TraceLinks
+from .trace_searching import TraceSearching
 from .traces import Traces
 
 __all__ = ["LedgerTrackingStore"]
@@ -32,6 +34,8 @@ class LedgerTrackingStore(
     Traces,
     SpanLogging,
     Assessments,
+    TraceSearching,
+    TraceLinks,
     EmptyFamilies,
     EmptyTraces,
     Runs,

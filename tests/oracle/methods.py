@@ -14,6 +14,8 @@ from mlflow_ledger.producers.empty_traces import EmptyTraces
 from mlflow_ledger.producers.label_schemas import LabelSchemas
 from mlflow_ledger.producers.later import later_methods
 from mlflow_ledger.producers.span_logging import SpanLogging
+from mlflow_ledger.producers.trace_links import TraceLinks
+from mlflow_ledger.producers.trace_searching import TraceSearching
 from mlflow_ledger.producers.traces import Traces
 
 __all__ = [
@@ -42,7 +44,7 @@ INHERITED = {
     "log_spans_async": "log_spans in another thread",
     "close": "ours: lets go of files",
     "test_webhook": "sends a request over the network",
-    "link_prompts_to_trace": "writes of a trace, and there are none",
+    "unlink_traces_from_run": "MLflow's SQL store has none: test_differences.py",
 }
 
 
@@ -57,7 +59,7 @@ TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
 )
 SMALL_FAMILIES = {
     name
-    for kind in (LabelSchemas, Traces, SpanLogging, Assessments)
+    for kind in (LabelSchemas, Traces, SpanLogging, Assessments, TraceSearching, TraceLinks)
     for name in vars(kind)
     if name[0] != "_"
 }
