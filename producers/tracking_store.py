@@ -9,7 +9,6 @@ from mlflow.store.tracking.abstract_store import AbstractStore
 from .assessments import Assessments
 from .edge import mlflow_errors
 from .empty_families import EmptyFamilies
-from .empty_traces import EmptyTraces
 from .inputs import RunInputsLogging
 from .label_schemas import LabelSchemas
 from .later import later_families
@@ -19,6 +18,7 @@ from .run_data import RunDataLogging
 from .runs import Runs
 from .span_logging import SpanLogging
 from .trace_links import TraceLinks
+from .trace_metrics import TraceMetrics
 from .trace_searching import TraceSearching
 from .traces import Traces
 
@@ -36,8 +36,8 @@ class LedgerTrackingStore(
     Assessments,
     TraceSearching,
     TraceLinks,
+    TraceMetrics,
     EmptyFamilies,
-    EmptyTraces,
     Runs,
     RunDataLogging,
     MetricHistories,

@@ -39,6 +39,7 @@ from .runs import (
     run_rows,
 )
 from .search_runs import RunSearch, find_runs
+from .trace_metrics import Aggregate, MetricSearch, metric_points
 from .trace_search import SessionRow, TraceSearch, correlated, find_sessions, find_traces
 from .traces import (
     AssessmentRow,
@@ -57,6 +58,7 @@ from .webhooks import WebhookRow, webhook_row, webhook_rows
 
 __all__ = [
     "DELETED_STAGE",
+    "Aggregate",
     "ArtifactRow",
     "AssessmentRow",
     "DatasetRow",
@@ -66,6 +68,7 @@ __all__ = [
     "Item",
     "LoggedModelRow",
     "MetricPoint",
+    "MetricSearch",
     "ModelDataset",
     "ModelOrder",
     "ModelRow",
@@ -108,6 +111,7 @@ __all__ = [
     "latest_versions",
     "logged_model_row",
     "metric_history",
+    "metric_points",
     "model_attribute",
     "model_row",
     "model_uid",

@@ -15,7 +15,14 @@ from typing import NamedTuple
 
 from .conditions import Filter, Order, Sql, compare, ilike_sqlite
 
-__all__ = ["SessionRow", "TraceSearch", "correlated", "find_sessions", "find_traces"]
+__all__ = [
+    "SessionRow",
+    "TraceSearch",
+    "correlated",
+    "find_sessions",
+    "find_traces",
+    "trace_conditions",
+]
 
 _SESSION_KEY = '"mlflow.trace.session":'
 _TABLES = {"tag": "trace_tags", "request_metadata": "trace_metadata"}
@@ -73,7 +80,7 @@ def find_traces(db: sqlite3.Connection, search: TraceSearch) -> list[str]:
         keys.append("t.trace_id")
     sql = Sql("SELECT t.trace_id FROM live_traces t")
     sql += joins
-    sql += _where(db, search)
+    sql += trace_conditions(db, search)
     sql.add(f" ORDER BY {', '.join(keys)} LIMIT ? OFFSET ?", search.limit, search.offset)
     return [trace_id for (trace_id,) in db.execute(sql.text, sql.values).fetchall()]
 
@@ -100,7 +107,7 @@ def find_sessions(
     )
     if filters:
         sql.add(" AND session_id IN (SELECT t.session_id FROM live_traces t")
-        sql += _where(db, TraceSearch([experiment_id], filters))
+        sql += trace_conditions(db, TraceSearch([experiment_id], filters))
         sql.add(
             " AND t.timestamp_ms = (SELECT min(timestamp_ms) FROM live_traces f "
             "WHERE f.experiment_id = ? AND f.session_id = t.session_id))",
@@ -125,9 +132,9 @@ def correlated(
     sql = Sql("SELECT count(*), total(a), total(b), total(a AND b) FROM (SELECT ")
     for filters, name in ((one, "a"), (other, "b")):
         sql.add("t.trace_id IN (SELECT t.trace_id FROM live_traces t")
-        sql += _where(db, TraceSearch(experiment_ids, filters))
+        sql += trace_conditions(db, TraceSearch(experiment_ids, filters))
         sql.add(f") AS {name}, " if name == "a" else f") AS {name} FROM live_traces t")
-    sql += _where(db, TraceSearch(experiment_ids, base))
+    sql += trace_conditions(db, TraceSearch(experiment_ids, base))
     sql.add(")")
     everything, ones, others, both = db.execute(sql.text, sql.values).fetchone()
     return everything, int(ones), int(others), int(both)
@@ -143,7 +150,8 @@ def _order_column(order: Order) -> str | None:
     return None
 
 
-def _where(db: sqlite3.Connection, search: TraceSearch) -> Sql:
+def trace_conditions(db: sqlite3.Connection, search: TraceSearch) -> Sql:
+    """The conditions of a search on traces that are called ``t``."""
     sql = Sql(" WHERE ")
     sql += _within(search.experiment_ids)
     for condition in _Conditions(db, search).all():

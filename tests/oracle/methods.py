@@ -10,11 +10,11 @@ from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTracki
 from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
 from mlflow_ledger.producers.assessments import Assessments
 from mlflow_ledger.producers.empty_families import EmptyFamilies
-from mlflow_ledger.producers.empty_traces import EmptyTraces
 from mlflow_ledger.producers.label_schemas import LabelSchemas
 from mlflow_ledger.producers.later import later_methods
 from mlflow_ledger.producers.span_logging import SpanLogging
 from mlflow_ledger.producers.trace_links import TraceLinks
+from mlflow_ledger.producers.trace_metrics import TraceMetrics
 from mlflow_ledger.producers.trace_searching import TraceSearching
 from mlflow_ledger.producers.traces import Traces
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 # The families that a ledger does not hold have no histories: test_empty_families.py.
-FAMILIES = {name for kind in (EmptyFamilies, EmptyTraces) for name in vars(kind)}
+FAMILIES = set(vars(EmptyFamilies))
 
 _QUEUE = "MLflow's queue in front of log_batch, which no store overrides"
 INHERITED = {
@@ -59,7 +59,15 @@ TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
 )
 SMALL_FAMILIES = {
     name
-    for kind in (LabelSchemas, Traces, SpanLogging, Assessments, TraceSearching, TraceLinks)
+    for kind in (
+        LabelSchemas,
+        Traces,
+        SpanLogging,
+        Assessments,
+        TraceSearching,
+        TraceLinks,
+        TraceMetrics,
+    )
     for name in vars(kind)
     if name[0] != "_"
 }

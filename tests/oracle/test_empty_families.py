@@ -9,7 +9,6 @@ from mlflow.entities.trace_metrics import AggregationType, MetricAggregation, Me
 
 from mlflow_ledger.producers import LedgerTrackingStore
 from mlflow_ledger.producers.empty_families import EmptyFamilies
-from mlflow_ledger.producers.empty_traces import EmptyTraces
 
 from .pair import Pair
 from .test_core import INVALID, MISSING, new_run
@@ -158,6 +157,6 @@ def test_a_deleted_experiment(pair: Pair) -> None:
 
 
 def test_every_read_is_compared() -> None:
-    kept = {name for kind in (EmptyFamilies, EmptyTraces) for name in vars(kind) if name[0] != "_"}
+    kept = {name for name in vars(EmptyFamilies) if name[0] != "_"}
     assert kept <= {method for method, _ in NOTHING + ABSENT}
     assert all(hasattr(LedgerTrackingStore, name) for name in kept)

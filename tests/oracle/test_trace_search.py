@@ -13,6 +13,7 @@ from mlflow.entities import (
     TraceState,
 )
 from mlflow.entities.model_registry import PromptVersion
+from mlflow.entities.trace_metrics import AggregationType, MetricAggregation, MetricViewType
 
 from .pair import Pair, Ref
 from .test_core import INVALID, MISSING, new_run
@@ -275,3 +276,69 @@ def test_assessments(filled: Pair) -> None:
     filled.ok("get_trace_info", trace_id=trace_id(30))
     filled.ok("delete_traces", experiment_id="0", trace_ids=[trace_id(30)])
     filled.call("get_assessment", trace_id=trace_id(30), assessment_id="a")
+
+
+COUNT, SUM, AVG, MIN, MAX = (
+    MetricAggregation(AggregationType[kind]) for kind in ("COUNT", "SUM", "AVG", "MIN", "MAX")
+)
+P50, P90 = (MetricAggregation(AggregationType.PERCENTILE, percent) for percent in (50, 90.5))
+METRICS: list[tuple[MetricViewType, str, list[MetricAggregation], list[list[str]]]] = [
+    (MetricViewType.TRACES, "trace_count", [COUNT], [["trace_name"], ["trace_status"]]),
+    (MetricViewType.TRACES, "session_count", [COUNT], []),
+    (MetricViewType.TRACES, "latency", [AVG, MIN, MAX, P50, P90], [["trace_name"]]),
+    (MetricViewType.TRACES, "input_tokens", [SUM, AVG, P50], [["trace_name"]]),
+    (
+        MetricViewType.SPANS,
+        "span_count",
+        [COUNT],
+        [["span_name"], ["span_type", "span_status"], ["span_model_name"]],
+    ),
+    (MetricViewType.SPANS, "latency", [P90, AVG, MAX], [["span_name"], ["span_status"]]),
+    (MetricViewType.SPANS, "total_cost", [SUM, P50], [["span_model_name"]]),
+    (
+        MetricViewType.ASSESSMENTS,
+        "assessment_count",
+        [COUNT],
+        [["assessment_name"], ["assessment_name", "assessment_value"]],
+    ),
+    (MetricViewType.ASSESSMENTS, "assessment_value", [AVG, P50, MIN], [["assessment_name"]]),
+]
+METRIC_FILTERS = [
+    None, ["trace.status = 'OK'"], ["trace.tag.k = 'v1'"], ["trace.metadata.m = 'x1'"],
+    ["trace.metadata.`mlflow.trace.session` = 's1'"], ["trace.tag.`mlflow.traceName` = 'Name1'"],
+    ["trace.metadata.`mlflow.sourceRun` = 'run1'"], ["span.name = 'Root'"], ["span.type = 'LLM'"],
+    ["trace.metadata.`mlflow.trace.tokenUsage` = '{\"input_tokens\": 3}'"],
+    ["assessment.name = 'score'"], ["assessment.type = 'feedback'"], ["what.x = 'y'"],
+]  # fmt: skip
+
+
+def test_metrics(filled: Pair) -> None:
+    filled.ok("log_spans", location="0", spans=[
+        span(31, number, attributes={
+            "mlflow.llm.cost": {"total_cost": number / 10}, "mlflow.llm.model": f"m{number % 2}",
+        }) for number in range(1, 6)
+    ])  # fmt: skip
+    times: list[dict[str, Any]] = [
+        {},
+        {"start_time_ms": BEGIN_MS + 2},
+        {"start_time_ms": BEGIN_MS, "end_time_ms": BEGIN_MS + 3, "time_interval_seconds": 60},
+        {"start_time_ms": 0, "end_time_ms": BEGIN_MS * 2, "time_interval_seconds": 3600},
+        {"max_results": 1},
+    ]
+    wrong = []
+    for view, metric, aggregations, dimensions in METRICS:
+        given: dict[str, Any] = {
+            "experiment_ids": ["0"], "view_type": view, "metric_name": metric,
+            "aggregations": aggregations,
+        }  # fmt: skip
+        wrong += [
+            filled.compare("query_trace_metrics", dimensions=groups, **given, **when)
+            for groups in [None, *dimensions]
+            for when in times
+        ]
+        wrong += [
+            filled.compare("query_trace_metrics", filters=filters, **given)
+            for filters in METRIC_FILTERS
+        ]
+    told = [answer.report() for answer in wrong if answer.mismatches]
+    assert not told, "\n".join(told)
