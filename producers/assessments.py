@@ -69,12 +69,12 @@ class Assessments(LedgerStore):
         trace_id: str,
         assessment_id: str,
         name: str | None = None,
-        expectation: ExpectationValue | None = None,
-        feedback: FeedbackValue | None = None,
+        expectation: Any = None,
+        feedback: Any = None,
         rationale: str | None = None,
         metadata: dict[str, str] | None = None,
     ) -> Assessment:
-        """Change what is given; metadata is added to what is there."""
+        """Change what is given, as MLflow's values; metadata is added to what is there."""
         updated_ms = now_ms()
 
         def decide(db: sqlite3.Connection) -> list[Event]:

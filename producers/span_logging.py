@@ -284,7 +284,7 @@ def _previews(document: dict[str, Any]) -> tuple[str | None, str | None]:
 
 def _root_tags(attributes: dict[str, Any]) -> dict[str, str]:
     """Tags of the trace that its root span carries."""
-    tags = {}
+    tags: dict[str, str] = {}
     for name, value in attributes.items():
         key = name.removeprefix(SpanAttributeKey.TRACE_TAG_PREFIX)
         if key != name:

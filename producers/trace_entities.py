@@ -134,7 +134,7 @@ def assessment_entity(row: AssessmentRow, arrive: Arrive) -> Assessment:
     else:
         found = IssueReference(
             issue_id=row.name,
-            issue_name=(value or {}).get("issue_name"),
+            issue_name=(value or {}).get("issue_name"),  # type: ignore[arg-type]  # may be missing
             run_id=row.run_id,
             rationale=arrive(row.rationale),
             **given,

@@ -51,7 +51,7 @@ class TraceMetrics(LedgerStore):
         end_time_ms: int | None = None,
         max_results: int = 1000,
         page_token: str | None = None,
-    ) -> PagedList[MetricDataPoint]:
+    ) -> PagedList[Any]:
         """Aggregates of a metric, by dimensions and by time."""
         # It brings SQLAlchemy along, which no other part of this store needs.
         from mlflow.store.tracking.utils.sql_trace_metrics_utils import (

@@ -69,7 +69,7 @@ class Traces(LedgerStore):
         content = _content(trace_info, tags, name)
 
         def decide(db: sqlite3.Connection) -> list[Event]:
-            experiment = active_experiment(db, trace_info.experiment_id)
+            experiment = active_experiment(db, trace_info.experiment_id or "")
             event = TraceStarted(
                 trace_id=trace_id,
                 experiment_id=str(experiment.experiment_id),
@@ -273,7 +273,8 @@ _ARCHIVE = SpansLocation.ARCHIVE_REPO.value
 
 def trace_artifacts(artifact_location: str, trace_id: str) -> str:
     """Where a trace's artifacts lie."""
-    return append_to_uri_path(artifact_location, "traces", trace_id, "artifacts")
+    location: str = append_to_uri_path(artifact_location, "traces", trace_id, "artifacts")
+    return location
 
 
 def purged_trace(db: sqlite3.Connection, trace_id: str) -> list[Event]:
@@ -291,7 +292,7 @@ def _location(info: TraceInfo) -> str | None:
 def _numbers(experiment_ids: list[str] | None) -> list[int] | None:
     if experiment_ids is None:
         return None
-    return [whole(number) or 0 for number in _parse_experiment_ids(experiment_ids)]
+    return [whole(number) or 0 for number in _parse_experiment_ids(list(experiment_ids))]
 
 
 def _content(trace_info: TraceInfo, tags: dict[str, str], name: str | None) -> TraceStartedContent:

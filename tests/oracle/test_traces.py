@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import strategies as st
 from mlflow.entities import TraceState
 
-from .pair import Pair
+from .family_machine import Calls, play
+from .pair import Factory, Pair, Template
 from .test_core import INVALID, MISSING
-from .tracing import span, start, trace, trace_id
+from .tracing import BEGIN_MS, span, start, trace, trace_id
 
 USAGE = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
 COST = {"input_cost": 0.1, "output_cost": 0.2, "total_cost": 0.3}
@@ -187,3 +190,76 @@ def test_traces_go_with_their_experiment(pair: Pair) -> None:
     pair.call("set_trace_tag", trace_id=T1, key="mlflow.traceName", value="v")
     pair.ok("log_spans", location="0", spans=[span()])
     look(pair)
+
+
+def test_spans_of_any_size(pair: Pair) -> None:
+    """Many events, and blobs, of one call; tokens are counted over all of them."""
+    large = [
+        span(1, number, None if number == 1 else 1, begin=number, name=f"n{number}", attributes={
+            "mlflow.spanInputs": "ж" * size, "mark": f"here{number}", "session.id": "s",
+            "mlflow.chat.tokenUsage": USAGE,
+        } if number != 1 else {"mlflow.spanInputs": "x" * size})
+        for number, size in enumerate((200_000, 100_000, 300_000, 10, 90_000, 90_000), 1)
+    ]  # fmt: skip
+    pair.ok("log_spans", location="0", spans=large)
+    look(pair)
+    for text in ("span.attributes.mark LIKE '%here3%'", "trace.text LIKE '%жжж%'"):
+        pair.ok("search_traces", locations=["0"], filter_string=text)
+    pair.ok("start_trace", trace_info=trace(2))
+    pair.ok("log_spans", location="0", spans=large)
+    look(pair)
+
+
+_ids = st.integers(1, 4)
+_infos = st.builds(
+    trace,
+    _ids,
+    state=st.sampled_from([TraceState.OK, TraceState.IN_PROGRESS]),
+    request_time=st.integers(BEGIN_MS - 5, BEGIN_MS + 5),
+    trace_metadata=st.sampled_from(
+        [{}, FULL["trace_metadata"], {"mlflow.trace.tokenUsage": '{"input_tokens": 9}'}]
+    ),
+    request_preview=st.sampled_from([None, "p"]),
+)
+_spans = st.lists(
+    st.builds(
+        span,
+        _ids,
+        st.integers(1, 5),
+        st.sampled_from([None, 1, 2, 3]),
+        begin=st.integers(-5, 5),
+        took=st.sampled_from([None, 0, 7]),
+        status=st.sampled_from(["STATUS_CODE_OK", "STATUS_CODE_ERROR"]),
+        attributes=st.sampled_from(
+            [
+                {},
+                {"mlflow.chat.tokenUsage": USAGE, "mlflow.llm.cost": COST},
+                {"mlflow.llm.cost": {"total_cost": 0.7}, "user.id": "u"},
+                {"session.id": "s", "mlflow.traceTag.a": "b", "mlflow.spanInputs": "in"},
+            ]
+        ),
+    ),
+    max_size=4,
+)
+_trace_ids = _ids.map(trace_id)
+_keys = st.sampled_from(["a", "b", "mlflow.traceName"])
+CALLS: Calls = {
+    "log_spans": st.fixed_dictionaries({"location": st.just("0"), "spans": _spans}),
+    "set_trace_tag": st.fixed_dictionaries(
+        {"trace_id": _trace_ids, "key": _keys, "value": st.sampled_from(["", "1", "2"])}
+    ),
+    "delete_trace_tag": st.fixed_dictionaries({"trace_id": _trace_ids, "key": _keys}),
+    "delete_traces": st.fixed_dictionaries(
+        {"experiment_id": st.just("0"), "trace_ids": st.lists(_trace_ids, min_size=1, max_size=2)}
+    ),
+    "start_trace": st.fixed_dictionaries({"trace_info": _infos}),
+}
+
+
+def _look(pair: Pair, _: Any) -> None:
+    look(pair, 1, 2, 3, 4)
+    pair.ok("search_traces", locations=["0"])
+
+
+def test_random_histories(tmp_path: Path, template: Template, factory: Factory) -> None:
+    play(tmp_path, template, factory, CALLS, _look, examples=15)
