@@ -57,7 +57,7 @@ _CHANNELS = {
     "record says which ledger this is.",
     "runs": "Runs, what is logged to them, logged models. What happens to one run stands in one "
     "partition, in order.",
-    "traces": "Traces, spans and assessments. No event type of theirs is released yet.",
+    "traces": "Traces, their spans and assessments.",
     "artifacts": "The manifest of artifacts: which path holds which bytes.",
 }
 

@@ -294,6 +294,112 @@ CREATE TABLE webhooks (
     deleted_ms  INTEGER
 ) WITHOUT ROWID;
 
+-- A trace by what started it and what its spans tell; started says whether the first is known.
+CREATE TABLE traces (
+    trace_id                              TEXT PRIMARY KEY,
+    experiment_id                         INTEGER NOT NULL,
+    timestamp_ms                          INTEGER NOT NULL,
+    execution_time_ms                     INTEGER,
+    status                                TEXT NOT NULL,
+    started                               INTEGER NOT NULL,
+    client_request_id                     TEXT,
+    request_preview                       TEXT,
+    response_preview                      TEXT,
+    trace_name                            TEXT,
+    session_id                            TEXT,
+    input_tokens                          INTEGER,
+    output_tokens                         INTEGER,
+    total_tokens                          INTEGER,
+    cache_read_input_tokens               INTEGER,
+    cache_creation_input_tokens           INTEGER,
+    cache_creation_input_tokens_above_1hr INTEGER,
+    input_cost                            REAL,
+    output_cost                           REAL,
+    total_cost                            REAL
+);
+
+CREATE INDEX traces_by_time ON traces (experiment_id, timestamp_ms DESC, trace_id);
+CREATE INDEX traces_by_session ON traces (experiment_id, session_id);
+
+-- Traces go with their experiment.
+CREATE VIEW live_traces AS
+SELECT * FROM traces t WHERE EXISTS (
+    SELECT 1 FROM experiments e WHERE e.experiment_id = t.experiment_id AND e.lifecycle <> 'purged'
+);
+
+CREATE TABLE trace_tags (
+    trace_id TEXT NOT NULL,
+    key      TEXT NOT NULL,
+    value    TEXT,
+    PRIMARY KEY (trace_id, key)
+) WITHOUT ROWID;
+
+CREATE TABLE trace_metadata (
+    trace_id TEXT NOT NULL,
+    key      TEXT NOT NULL,
+    value    TEXT,
+    PRIMARY KEY (trace_id, key)
+) WITHOUT ROWID;
+
+-- text is the whole span in JSON, or a blob with the JSON of a claim check; then excerpt is
+-- searched in its place. usage and cost are JSON objects.
+CREATE TABLE spans (
+    trace_id       TEXT NOT NULL,
+    span_id        TEXT NOT NULL,
+    parent_id      TEXT,
+    name           TEXT,
+    type           TEXT,
+    status         TEXT NOT NULL,
+    start_ns       INTEGER NOT NULL,
+    end_ns         INTEGER,
+    text           TEXT,
+    excerpt        TEXT,
+    usage          TEXT,
+    cost           TEXT,
+    input_cost     REAL,
+    output_cost    REAL,
+    total_cost     REAL,
+    model_name     TEXT,
+    model_provider TEXT,
+    PRIMARY KEY (trace_id, span_id)
+);
+
+-- value and metadata are JSON; error and rationale are text, or a blob with the JSON of a claim
+-- check.
+CREATE TABLE assessments (
+    trace_id        TEXT NOT NULL,
+    assessment_id   TEXT NOT NULL,
+    assessment_type TEXT NOT NULL,
+    name            TEXT NOT NULL,
+    value           TEXT NOT NULL,
+    error           TEXT,
+    created_ms      INTEGER NOT NULL,
+    updated_ms      INTEGER NOT NULL,
+    source_type     TEXT NOT NULL,
+    source_id       TEXT,
+    run_id          TEXT,
+    span_id         TEXT,
+    rationale       TEXT,
+    overrides       TEXT,
+    valid           INTEGER NOT NULL,
+    metadata        TEXT,
+    number          REAL,
+    is_number       INTEGER NOT NULL,
+    PRIMARY KEY (trace_id, assessment_id)
+);
+
+CREATE INDEX assessments_by_name ON assessments (assessment_type, name);
+
+-- What traces are linked to: runs and prompt versions, which lie elsewhere or nowhere.
+CREATE TABLE trace_links (
+    trace_id TEXT NOT NULL,
+    kind     TEXT NOT NULL,
+    target   TEXT NOT NULL,
+    PRIMARY KEY (trace_id, kind, target)
+) WITHOUT ROWID;
+
+CREATE INDEX trace_links_by_target ON trace_links (kind, target);
+
 -- Items of small families: what their events have said, as one document. parent is the subject
 -- of what an item goes with, or nothing.
 CREATE TABLE items (

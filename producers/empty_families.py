@@ -58,11 +58,7 @@ def _page(max_results: int | None, page_token: str | None) -> PagedList[Any]:
 
 
 class EmptyFamilies(Experiments):
-    """Reads of assessments and of the gateway."""
-
-    # --- assessments
-
-    get_assessment = _absent("Trace with request_id '{trace_id}' not found", "trace_id")
+    """Reads of the gateway."""
 
     # --- gateway
 

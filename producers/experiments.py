@@ -54,6 +54,7 @@ __all__ = [
     "Experiments",
     "active_experiment",
     "check_max_results",
+    "existing_experiment",
     "experiment_no",
     "seen_experiment",
 ]
@@ -239,6 +240,15 @@ def _existing(db: sqlite3.Connection, number: int, event: Event | None = None) -
     if row is None:
         raise Refused(Reason.MISSING, f"No Experiment with id={number} exists", event)
     return row
+
+
+def existing_experiment(db: sqlite3.Connection, experiment_id: str | None) -> ExperimentRow:
+    """An experiment, active or deleted; none named means the default one.
+
+    Raises:
+        Refused: there is none.
+    """
+    return _existing(db, experiment_no(experiment_id or DEFAULT_EXPERIMENT_ID))
 
 
 def experiment_no(experiment_id: str) -> int:

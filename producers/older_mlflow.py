@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.entities import Span
+from mlflow.entities import span as spans
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.tracing import utils as tracing
+from mlflow.tracing.otel.translation import translate_loaded_span
 from mlflow.utils.validation import _validate_model_version
 
-__all__ = ["parse_experiment_id", "parse_experiment_ids", "version_number"]
+__all__ = [
+    "SpanNode",
+    "cost_of",
+    "parse_experiment_id",
+    "parse_experiment_ids",
+    "stored_span",
+    "usage_of",
+    "version_number",
+]
 
 
 def parse_experiment_id(experiment_id: str | int) -> int:
@@ -37,3 +54,39 @@ def version_number(version: str | int) -> int:
     """
     _validate_model_version(version)
     return int(version)
+
+
+@dataclass
+class _SpanNode:
+    """A span as far as the sums over a trace look at it."""
+
+    span_id: str
+    parent_id: str | None
+    data: dict[str, Any] | None
+
+    def get_attribute(self, _key: str) -> dict[str, Any] | None:
+        """What the sum is of: the only attribute that is asked for."""
+        return self.data
+
+
+SpanNode: Any = getattr(tracing, "SpanAggregationNode", _SpanNode)
+"""A span in :func:`usage_of` and :func:`cost_of`."""
+
+usage_of: Callable[[list[Any]], dict[str, int] | None] = getattr(
+    tracing, "aggregate_usage_from_span_nodes", tracing.aggregate_usage_from_spans
+)
+"""The tokens of a trace; a span whose ancestor has counted them is left out."""
+
+cost_of: Callable[[list[Any]], dict[str, float] | None] = getattr(
+    tracing, "aggregate_cost_from_span_nodes", tracing.aggregate_cost_from_spans
+)
+"""The cost of a trace, likewise."""
+
+
+def stored_span(text: str) -> Span:
+    """A span of a text that a store keeps; newer versions of MLflow read it when it is looked at."""
+    lazy = getattr(spans, "LazySpan", None)
+    if lazy is None:
+        return Span.from_dict(translate_loaded_span(json.loads(text)))
+    span: Span = lazy.from_stored_content(text)
+    return span

@@ -18,7 +18,7 @@ def tracking_store(store_uri: str, artifact_uri: str | None = None) -> LedgerTra
     """MLflow's tracking store on the ledger of a URI."""
     from .tracking_store import LedgerTrackingStore
 
-    return LedgerTrackingStore(store_uri=store_uri, artifact_uri=artifact_uri)  # type: ignore[abstract]  # later_families defines what is missing
+    return LedgerTrackingStore(store_uri=store_uri, artifact_uri=artifact_uri)
 
 
 def registry_store(store_uri: str, tracking_uri: str | None = None) -> LedgerRegistryStore:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from mlflow.store.tracking.abstract_store import AbstractStore
 
+from .assessments import Assessments
 from .edge import mlflow_errors
 from .empty_families import EmptyFamilies
-from .empty_traces import EmptyTraces
 from .evaluation_datasets import EvaluationDatasets
 from .evaluation_records import EvaluationRecords
 from .inputs import RunInputsLogging
@@ -23,6 +23,11 @@ from .review_queues import ReviewQueues
 from .run_data import RunDataLogging
 from .runs import Runs
 from .scorers import Scorers
+from .span_logging import SpanLogging
+from .trace_links import TraceLinks
+from .trace_metrics import TraceMetrics
+from .trace_searching import TraceSearching
+from .traces import Traces
 
 __all__ = ["LedgerTrackingStore"]
 
@@ -54,8 +59,13 @@ class LedgerTrackingStore(
     ReviewQueueItems,
     Scorers,
     MCPServerRegistry,
+    Traces,
+    SpanLogging,
+    Assessments,
+    TraceSearching,
+    TraceLinks,
+    TraceMetrics,
     EmptyFamilies,
-    EmptyTraces,
     Runs,
     RunDataLogging,
     MetricHistories,

@@ -8,7 +8,7 @@ from mlflow_ledger.schemas import LedgerError, SettingsError, item_kinds
 
 __all__ = ["Address", "Unknown"]
 
-KINDS = ("models", "runs", "experiments", "logged_models", "webhooks", *item_kinds())
+KINDS = ("models", "runs", "experiments", "logged_models", "traces", "webhooks", *item_kinds())
 
 _EXAMPLES = f"models:/NAME, models:/NAME/VERSION or {', '.join(f'{k}:/ID' for k in KINDS[1:])}"
 

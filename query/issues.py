@@ -28,8 +28,11 @@ class IssueRow(NamedTuple):
 _SOURCE = (
     "(SELECT run_id FROM live_runs r WHERE r.run_id = json_extract(i.fields, '$.source_run_id'))"
 )
-_TRACE_COUNT = "0"
-"""How many traces have an assessment that names the issue ``i``: there are no assessments yet."""
+_TRACE_COUNT = (
+    "(SELECT count(DISTINCT a.trace_id) FROM assessments a JOIN live_traces USING (trace_id) "
+    "WHERE a.assessment_type = 'issue' AND a.name = i.item_id)"
+)
+"""How many traces have an assessment that names the issue ``i``."""
 
 _ISSUES = (
     "SELECT item_id, substr(parent, length('experiments:/') + 1), created_ms, updated_ms, fields, "

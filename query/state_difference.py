@@ -26,6 +26,8 @@ _KEYS = {
     "registered_models": 1,
     "model_version_tags": 3,
     "webhooks": 1,
+    "traces": 1,
+    "trace_links": 3,
     "item_tags": 3,
     "blobs": 1,
     "carried_blobs": 1,

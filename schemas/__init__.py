@@ -10,6 +10,13 @@ from .artifacts import (
     BlobCondemned,
     BlobStored,
 )
+from .assessments import (
+    AssessmentContent,
+    AssessmentCreated,
+    AssessmentDeleted,
+    AssessmentEvent,
+    AssessmentUpdated,
+)
 from .avro import AvroSchema, avro_schema, content_schema, fingerprint, head_schema
 from .codec import Encoded, decode, encode, released_schemas, takes_content, wire_value
 from .envelope import ActorKind, Envelope, Record, format_time, parse_time
@@ -179,6 +186,23 @@ from .scorers import (
     ScorerVersionDeleted,
     ScorerVersionEvent,
 )
+from .traces import (
+    Figure,
+    SpanHead,
+    SpansLogged,
+    SpansLoggedContent,
+    SpanText,
+    TraceDeleted,
+    TraceEvent,
+    TracePromptsLinked,
+    TraceRunLinked,
+    TraceRunUnlinked,
+    TraceStarted,
+    TraceStartedContent,
+    TraceTagDeleted,
+    TraceTagSet,
+    TraceTagSetContent,
+)
 from .webhooks import WebhookContent, WebhookCreated, WebhookDeleted, WebhookEvent, WebhookUpdated
 
 __all__ = [
@@ -188,6 +212,11 @@ __all__ = [
     "ArtifactError",
     "ArtifactEvent",
     "ArtifactLogged",
+    "AssessmentContent",
+    "AssessmentCreated",
+    "AssessmentDeleted",
+    "AssessmentEvent",
+    "AssessmentUpdated",
     "AvroSchema",
     "BlobChunkLogged",
     "BlobChunkLoggedContent",
@@ -227,6 +256,7 @@ __all__ = [
     "ExperimentTagDeleted",
     "ExperimentTagSet",
     "ExperimentTagSetContent",
+    "Figure",
     "IdentityConflict",
     "InputsLogged",
     "InputsLoggedContent",
@@ -340,9 +370,23 @@ __all__ = [
     "ScorerVersionDeleted",
     "ScorerVersionEvent",
     "SettingsError",
+    "SpanHead",
+    "SpanText",
+    "SpansLogged",
+    "SpansLoggedContent",
     "TagContent",
     "Text",
     "TopicPartitions",
+    "TraceDeleted",
+    "TraceEvent",
+    "TracePromptsLinked",
+    "TraceRunLinked",
+    "TraceRunUnlinked",
+    "TraceStarted",
+    "TraceStartedContent",
+    "TraceTagDeleted",
+    "TraceTagSet",
+    "TraceTagSetContent",
     "WebhookContent",
     "WebhookCreated",
     "WebhookDeleted",

@@ -7,6 +7,7 @@ must come from the event's own partition, so that any interleaving of partitions
 
 from . import (
     artifacts,
+    assessments,
     evaluation_datasets,
     experiments,
     issues,
@@ -19,6 +20,8 @@ from . import (
     review_queues,
     runs,
     scorers,
+    spans,
+    traces,
     webhooks,
 )
 from .context import Context, Numbers, Rule, rules_of
@@ -30,6 +33,7 @@ __all__ = [
     "Pending",
     "Rule",
     "artifacts",
+    "assessments",
     "evaluation_datasets",
     "experiments",
     "issues",
@@ -43,5 +47,7 @@ __all__ = [
     "rules_of",
     "runs",
     "scorers",
+    "spans",
+    "traces",
     "webhooks",
 ]

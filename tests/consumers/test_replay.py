@@ -103,7 +103,7 @@ def test_histories_hold_every_event_type_accepted_and_every_kind_of_verdict() ->
 
 def test_histories_leave_something_in_every_table() -> None:
     filled: set[str] = set()
-    for seed in range(25):
+    for seed in range(60):
         state = State()
         _, records = logged(seed)
         state.apply(records)

@@ -12,6 +12,9 @@ from mlflow_ledger.consumers.rules.items import families
 from mlflow_ledger.schemas import (
     ArtifactDeleted,
     ArtifactLogged,
+    AssessmentCreated,
+    AssessmentDeleted,
+    AssessmentUpdated,
     BlobChunkLogged,
     BlobCollected,
     BlobCondemned,
@@ -71,6 +74,14 @@ from mlflow_ledger.schemas import (
     RunRestored,
     RunTagDeleted,
     RunUpdated,
+    SpansLogged,
+    TraceDeleted,
+    TracePromptsLinked,
+    TraceRunLinked,
+    TraceRunUnlinked,
+    TraceStarted,
+    TraceTagDeleted,
+    TraceTagSet,
     WebhookCreated,
     WebhookDeleted,
     WebhookUpdated,
@@ -306,6 +317,61 @@ CASES = [
 ]
 
 
+TRACE = TraceStarted(trace_id="t", experiment_id="1", artifact_uri="x", start_ms=0, state="OK")
+ELSEWHERE = TraceTagSet(
+    trace_id="t", tag="mlflow.trace.spansLocation", spans_location="ARCHIVE_REPO"
+)
+SPANS = SpansLogged(trace_id="t", experiment_id="1", artifact_uri="x", start_ms=0)
+ASSESSED = AssessmentCreated(
+    trace_id="t",
+    assessment_id="a",
+    assessment_type="feedback",
+    source_type="HUMAN",
+    created_ms=0,
+    updated_ms=0,
+)
+CASES += [
+    Case((), TRACE.model_copy(update={"experiment_id": "x"}), Reason.INVALID, "no number"),
+    Case((TRACE, ELSEWHERE), TRACE, Reason.STATE, "no longer DB-backed: 't'"),
+    Case((), SPANS.model_copy(update={"experiment_id": "x"}), Reason.INVALID, "no number"),
+    Case((TRACE, ELSEWHERE), SPANS, Reason.STATE, "archived traces: 't'"),
+    Case(
+        (TRACE, ELSEWHERE.model_copy(update={"spans_location": "ARTIFACT_REPO"})),
+        SPANS,
+        Reason.STATE,
+        "other='t'",
+    ),
+    Case((), SpansLogged(trace_id="t", start_ms=0), Reason.MISSING, "no longer exist: 't'"),
+    Case((), TraceTagSet(trace_id="t", tag="k"), Reason.BAD_REQUEST, "'t' not found"),
+    Case((), TraceTagSet(trace_id="t", tag="mlflow.traceName"), Reason.MISSING, "not found"),
+    Case((TRACE,), TraceTagDeleted(trace_id="t", tag="k"), Reason.MISSING, "key 'k'"),
+    Case(
+        (TRACE,),
+        TraceTagDeleted(trace_id="t", tag="mlflow.traceName"),
+        Reason.MISSING,
+        "No trace tag",
+    ),
+    Case((), TraceTagDeleted(trace_id="t", tag="mlflow.traceName"), Reason.MISSING, "not found"),
+    Case((), TraceDeleted(trace_id="t"), Reason.MISSING, "'t' not found"),
+    Case((), TracePromptsLinked(trace_id="t", prompts=["p/1"]), Reason.MISSING, "'t' not found"),
+    Case((), ASSESSED, Reason.MISSING, "'t' not found"),
+    Case((TRACE, ASSESSED), ASSESSED, Reason.INTERNAL, "constraint violation"),
+    Case((TRACE,), ASSESSED.model_copy(update={"overrides": "b"}), Reason.MISSING, "'b' not found"),
+    Case(
+        (TRACE,),
+        AssessmentUpdated(trace_id="t", assessment_id="a", updated_ms=0),
+        Reason.MISSING,
+        "'a' not found for trace 't'",
+    ),
+    Case(
+        (TRACE,),
+        AssessmentDeleted(trace_id="t", assessment_id="a"),
+        Reason.MISSING,
+        "'a' not found for trace 't'",
+    ),
+]
+
+
 def parents_of(event: ItemEvent) -> tuple[Event, ...]:
     """What an item of a small family goes with, and what that goes with."""
     family = families()[event.kind]
@@ -365,9 +431,9 @@ def test_a_refusal_has_its_reason_and_changes_nothing(bench: Bench, case: Case) 
 
 
 def test_every_type_that_can_be_refused_is() -> None:
-    """Manifests, stored blobs, refused commands are facts by themselves: nothing refuses them."""
+    """Manifests, links of traces, stored blobs, refused commands: nothing refuses such facts."""
     refused: set[type[Event]] = {type(case.refused) for case in CASES}
-    refused |= {ArtifactLogged, BlobStored, CommandRejected}
+    refused |= {ArtifactLogged, BlobStored, CommandRejected, TraceRunLinked, TraceRunUnlinked}
     assert refused == set(event_types().values())
 
 

@@ -404,6 +404,126 @@ class World:
     def say_webhook_deleted(self) -> Event:
         return say.WebhookDeleted(webhook_id=self._pick("w", 4))
 
+    def _trace(self) -> str:
+        return self._pick("tr-", 5)
+
+    def say_trace_started(self) -> Event:
+        return say.TraceStarted(
+            trace_id=self._trace(),
+            experiment_id=self._experiment(),
+            artifact_uri="x",
+            start_ms=self._random.randrange(9),
+            duration_ms=self._random.choice((None, 5)),
+            state=self._random.choice(("OK", "IN_PROGRESS")),
+            spans_location=self._random.choice((None, None, "TRACKING_STORE", "ARCHIVE_REPO")),
+            content=say.TraceStartedContent(
+                name=self._value(),
+                tags=self._tags(),
+                metadata=self._tags(),
+                session_id=self._random.choice((None, "s1", "s2")),
+                figures=self._figures() or [],
+            ),
+        )
+
+    def _figures(self) -> list[say.Figure] | None:
+        return self._random.choice(
+            (
+                None,
+                [],
+                [say.Figure(key="input_tokens", value=self._random.choice((None, *_VALUES)))],
+                [say.Figure(key="total_cost", value=0.1), say.Figure(key="total_tokens", value=2)],
+            )
+        )
+
+    def _span(self) -> tuple[say.SpanHead, say.SpanText]:
+        head = say.SpanHead(
+            span_id=self._pick("", 5),
+            parent_id=self._random.choice((None, self._pick("", 5))),
+            status="OK",
+            start_ns=self._random.randrange(9 * 10**6),
+            end_ns=self._random.choice((None, 10**7)),
+        )
+        text = say.SpanText(text=self._text(), usage=self._figures(), cost=self._figures())
+        return head, text
+
+    def say_spans_logged(self) -> Event:
+        spans = [self._span() for _ in range(self._random.randrange(4))]
+        known = self._random.random() < 0.8
+        return say.SpansLogged(
+            trace_id=self._trace(),
+            experiment_id=self._experiment() if known else None,
+            artifact_uri="x" if known else None,
+            start_ms=self._random.randrange(9),
+            end_ms=self._random.choice((None, 0, 12)),
+            state=self._random.choice((None, "OK", "ERROR")),
+            has_usage=self._random.random() < 0.5,
+            has_cost=self._random.random() < 0.5,
+            more=self._random.random() < 0.2,
+            spans=[head for head, _ in spans],
+            content=say.SpansLoggedContent(
+                spans=[text for _, text in spans],
+                session_id=self._random.choice((None, "s1")),
+                user_id=self._random.choice((None, "u")),
+                request_preview=self._value(),
+                tags=self._tags(),
+            ),
+        )
+
+    def say_trace_tag_set(self) -> Event:
+        return say.TraceTagSet(
+            trace_id=self._trace(),
+            tag=self._random.choice(("a", "b", "mlflow.traceName")),
+            content=say.TraceTagSetContent(value=self._value()),
+        )
+
+    def say_trace_tag_deleted(self) -> Event:
+        return say.TraceTagDeleted(
+            trace_id=self._trace(), tag=self._random.choice(("a", "mlflow.traceName"))
+        )
+
+    def say_trace_deleted(self) -> Event:
+        return say.TraceDeleted(trace_id=self._trace())
+
+    def say_trace_run_linked(self) -> Event:
+        return say.TraceRunLinked(trace_id=self._trace(), run_id=self._run())
+
+    def say_trace_run_unlinked(self) -> Event:
+        return say.TraceRunUnlinked(trace_id=self._trace(), run_id=self._run())
+
+    def say_trace_prompts_linked(self) -> Event:
+        return say.TracePromptsLinked(trace_id=self._trace(), prompts=["p/1", self._pick("p/", 3)])
+
+    def _assessed(self) -> say.AssessmentContent:
+        return say.AssessmentContent(
+            name=self._pick("q", 2),
+            value=self._random.choice(('"yes"', "1", "NaN", "true", "[]", "odd", "1e999")),
+            rationale=self._text(),
+        )
+
+    def say_assessment_created(self) -> Event:
+        return say.AssessmentCreated(
+            trace_id=self._trace(),
+            assessment_id=self._pick("a-", 3),
+            assessment_type="feedback",
+            source_type="HUMAN",
+            created_ms=self._random.randrange(3),
+            updated_ms=3,
+            overrides=self._random.choice((None, self._pick("a-", 3))),
+            merged=self._random.random() < 0.3,
+            content=self._assessed(),
+        )
+
+    def say_assessment_updated(self) -> Event:
+        return say.AssessmentUpdated(
+            trace_id=self._trace(),
+            assessment_id=self._pick("a-", 3),
+            updated_ms=4,
+            content=self._assessed(),
+        )
+
+    def say_assessment_deleted(self) -> Event:
+        return say.AssessmentDeleted(trace_id=self._trace(), assessment_id=self._pick("a-", 3))
+
 
 def _snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
@@ -412,6 +532,7 @@ def _snake(name: str) -> str:
 _OPENING = (
     "experiment_created", "experiment_created", *("run_created",) * 5, *("model_created",) * 3,
     *("version_created",) * 6, *("logged_model_created",) * 3, *("webhook_created",) * 2,
+    *("trace_started",) * 2, *("spans_logged",) * 2,
     *(_snake(type(e).__name__) for e in SAMPLES if type(e).__name__.endswith("Created")) ,
 )  # fmt: skip
 """What most histories begin with, so that later events have something to be about."""

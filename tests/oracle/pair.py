@@ -43,6 +43,7 @@ _WRITING_READS = {
     "get_or_create_user_queue",
     "list_label_schemas",  # the first one asks a default question
 }
+_OF_TRACKING = {"link_prompts_to_trace"}  # the registry's own asks the tracking store
 _MISUSE = re.compile(r"unexpected keyword|required positional|Store' object has no attribute")
 
 
@@ -163,7 +164,8 @@ class Pair:
         raise AssertionError(f"{method} never came to its last page")
 
     def _one(self, side: Side, method: str, kwargs: dict[str, Any]) -> tuple[Any, Exception | None]:
-        store = side.registry if hasattr(AbstractRegistry, method) else side.tracking
+        of_registry = hasattr(AbstractRegistry, method) and method not in _OF_TRACKING
+        store = side.registry if of_registry else side.tracking
         given = {
             key: resolve(value, side.number, self.known if side.number else None)
             for key, value in kwargs.items()

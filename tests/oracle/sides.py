@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Self
 
+from mlflow.entities import Span
+
 from . import field_policy
 
 _ROOT = "<root>"
@@ -52,6 +54,8 @@ def resolve(  # noqa: PLR0911 - one line a kind of value
         return value.other if number else str(value)
     if isinstance(value, Text):
         return value.for_side(number)
+    if isinstance(value, Span):  # holds no ids of a store, and cannot be copied
+        return value
     if known and isinstance(value, str):
         return known.get(value, value)
     if isinstance(value, list | tuple | set):
@@ -128,6 +132,8 @@ class Side:
         if isinstance(value, dict):
             pairs = ((self.plain(key), self.plain(item)) for key, item in value.items())
             return dict(sorted(pairs, key=lambda pair: repr(pair[0])))
+        if isinstance(value, Span):
+            return {"type": "Span", **self.plain(value.to_dict())}
         return self.entity(value)
 
     def entity(self, value: Any) -> dict[str, Any]:

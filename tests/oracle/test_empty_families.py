@@ -9,7 +9,6 @@ from mlflow.entities.trace_metrics import AggregationType, MetricAggregation, Me
 
 from mlflow_ledger.producers import LedgerTrackingStore
 from mlflow_ledger.producers.empty_families import EmptyFamilies
-from mlflow_ledger.producers.empty_traces import EmptyTraces
 
 from .pair import Pair
 from .test_core import INVALID, MISSING, new_run
@@ -20,8 +19,6 @@ CORRELATED = {"filter_string1": "tags.a = 'b'", "filter_string2": "trace.status 
 SESSIONS = {"min_last_trace_timestamp_ms": 0, "max_last_trace_timestamp_ms": 9}
 
 NOTHING: list[tuple[str, dict[str, Any]]] = [
-    ("batch_get_trace_infos", {"trace_ids": ["t"]}),
-    ("batch_get_traces", {"trace_ids": ["t"]}),
     ("calculate_trace_filter_correlation", {"experiment_ids": ["0"], **CORRELATED}),
     ("filter_active_experiment_ids", {"experiment_ids": ["0", "77", "0"]}),
     ("filter_active_experiment_ids", {"experiment_ids": []}),
@@ -51,15 +48,12 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
 ]
 
 ABSENT: list[tuple[str, dict[str, Any]]] = [
-    ("get_assessment", {"trace_id": "t", "assessment_id": "a"}),
     ("get_budget_policy", {"budget_policy_id": "b"}),
     ("get_gateway_endpoint", {"endpoint_id": "e"}),
     ("get_gateway_endpoint", {"name": "it's"}),
     ("get_gateway_guardrail", {"guardrail_id": "g"}),
     ("get_gateway_model_definition", {"name": "m"}),
     ("get_secret_info", {"secret_id": "s"}),
-    ("get_trace", {"trace_id": "t"}),
-    ("get_trace_info", {"trace_id": "t"}),
     ("list_endpoint_guardrail_configs", {"endpoint_id": "e"}),
 ]
 
@@ -121,6 +115,6 @@ def test_a_deleted_experiment(pair: Pair) -> None:
 
 
 def test_every_read_is_compared() -> None:
-    kept = {name for kind in (EmptyFamilies, EmptyTraces) for name in vars(kind) if name[0] != "_"}
+    kept = {name for name in vars(EmptyFamilies) if name[0] != "_"}
     assert kept <= {method for method, _ in NOTHING + ABSENT}
     assert all(hasattr(LedgerTrackingStore, name) for name in kept)

@@ -1,0 +1,72 @@
+"""What the spans of a trace come to, in tokens and in costs."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+__all__ = ["COSTS", "TOKENS", "SpanFigures", "finite", "total", "whole_number"]
+
+TOKENS = (
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "cache_creation_input_tokens_above_1hr",
+)
+COSTS = ("input_cost", "output_cost", "total_cost")
+_ALWAYS = ("input_tokens", "output_tokens", "total_tokens", *COSTS)
+_MOST = 2**63
+
+
+class SpanFigures(NamedTuple):
+    """A span, and its tokens or costs; None where it says nothing of them."""
+
+    span_id: str
+    parent_id: str | None
+    figures: Mapping[str, float] | None
+
+
+def total(spans: Iterable[SpanFigures], keys: tuple[str, ...]) -> dict[str, float] | None:
+    """The sum over a tree of spans: what stands below a span that says something is part of it.
+
+    Returns:
+        Nothing where no span says anything.
+    """
+    spans = list(spans)
+    ids = {span.span_id for span in spans}
+    children: defaultdict[str, list[SpanFigures]] = defaultdict(list)
+    tops = []
+    for span in spans:
+        if span.parent_id and span.parent_id in ids:
+            children[span.parent_id].append(span)
+        else:
+            tops.append(span)
+    totals: dict[str, float] = {key: 0 for key in keys if key in _ALWAYS}
+    said = False
+    # MLflow's order of adding: the last bits of a sum depend on it.
+    while tops:
+        span = tops.pop()
+        if span.figures is None:
+            tops.extend(children[span.span_id])
+            continue
+        said = True
+        for key in keys:
+            if key in span.figures:
+                totals[key] = totals.get(key, 0) + span.figures[key]
+    return totals if said else None
+
+
+def whole_number(value: float) -> int | None:
+    """A count of tokens, or None where it is none."""
+    if not math.isfinite(value) or value != int(value) or not -_MOST <= value < _MOST:
+        return None
+    return int(value)
+
+
+def finite(value: float | None) -> float | None:
+    """A cost, or None where it is none."""
+    return None if value is None or not math.isfinite(value) else float(value)

@@ -1,0 +1,160 @@
+"""Counts, sums and percentiles over traces, their spans and their assessments."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .conditions import Filter, Sql
+from .trace_search import TraceSearch, trace_conditions
+
+__all__ = ["Aggregate", "MetricSearch", "metric_points"]
+
+_FROM = {
+    "TRACES": "live_traces t",
+    "SPANS": "live_traces t JOIN spans s ON s.trace_id = t.trace_id",
+    "ASSESSMENTS": "live_traces t JOIN assessments a ON a.trace_id = t.trace_id AND a.valid = 1",
+}
+_VALUES = {
+    ("TRACES", "trace_count"): "t.trace_id",
+    ("TRACES", "session_count"): "t.session_id",
+    ("TRACES", "latency"): "t.execution_time_ms",
+    ("SPANS", "span_count"): "s.span_id",
+    ("SPANS", "latency"): "(s.end_ns - s.start_ns) / 1000000",
+    ("ASSESSMENTS", "assessment_count"): "a.assessment_id",
+    ("ASSESSMENTS", "assessment_value"): "a.number",
+}
+_OF = {"TRACES": "t", "SPANS": "s"}
+_DIMENSIONS = {
+    "trace_name": "t.trace_name",
+    "trace_status": "t.status",
+    "span_name": "s.name",
+    "span_type": "s.type",
+    "span_status": "s.status",
+    "span_model_name": "s.model_name",
+    "span_model_provider": "s.model_provider",
+    "assessment_name": "a.name",
+    "assessment_value": "a.value",
+}
+_TIMES = {"TRACES": "t.timestamp_ms", "SPANS": "s.start_ns", "ASSESSMENTS": "t.timestamp_ms"}
+_NS = 1_000_000
+_COSTS = ("input_cost", "output_cost", "total_cost")
+_MOST = 2**63 - 1
+
+
+class Aggregate(NamedTuple):
+    """What is made of many values: ``COUNT``, ``SUM``, ``AVG``, ``MIN``, ``MAX``, a percentile."""
+
+    kind: str
+    percent: float | None = None
+
+
+class MetricSearch(NamedTuple):
+    """What is asked. ``own`` are filters on spans or assessments, by column."""
+
+    view: str
+    metric: str
+    experiment_ids: Sequence[int]
+    aggregates: Sequence[Aggregate]
+    dimensions: Sequence[str]
+    filters: Sequence[Filter]
+    own: Sequence[tuple[str, str]]
+    interval_s: int | None
+    start_ms: int | None
+    end_ms: int | None
+    limit: int
+
+
+def metric_points(
+    db: sqlite3.Connection, search: MetricSearch
+) -> list[tuple[tuple[Any, ...], list[float | None]]]:
+    """Of each group its dimensions, the beginning of its time first, and its aggregates."""
+    value = _VALUES.get((search.view, search.metric)) or f"{_OF[search.view]}.{search.metric}"
+    keys = [_DIMENSIONS[name] for name in search.dimensions]
+    if search.interval_s:
+        keys.insert(0, _bucket(search.view, search.interval_s))
+    rest = _from_and_where(db, search, value)
+    plain = [_plain(search, a, value) for a in search.aggregates if a.percent is None]
+    sql = Sql(f"SELECT {', '.join([*keys, *plain, 'count(*)'])}")
+    sql += rest
+    _grouped(sql, keys)
+    sql.add(" LIMIT ?", search.limit)
+    rows = db.execute(sql.text, sql.values).fetchall()
+    lists = _values(db, keys, value, rest) if len(plain) < len(search.aggregates) else {}
+    points = []
+    for row in rows:
+        group, found = tuple(row[: len(keys)]), iter(row[len(keys) :])
+        points.append(
+            (
+                group,
+                [
+                    next(found) if a.percent is None else _percentile(lists.get(group), a.percent)
+                    for a in search.aggregates
+                ],
+            )
+        )
+    return points
+
+
+def _from_and_where(db: sqlite3.Connection, search: MetricSearch, value: str) -> Sql:
+    sql = Sql(f" FROM {_FROM[search.view]}")
+    sql += trace_conditions(db, TraceSearch(search.experiment_ids, search.filters))
+    for column, wanted in search.own:
+        sql.add(f" AND {column} = ?", wanted)
+    by_span = search.view == "SPANS" and search.metric in _COSTS
+    time, size = (_TIMES["SPANS"], _NS) if by_span else ("t.timestamp_ms", 1)
+    if search.start_ms is not None:
+        sql.add(f" AND {time} >= ?", _bound(search.start_ms * size))
+    if search.end_ms is not None:  # all of the last millisecond counts
+        sql.add(f" AND {time} < ?", _bound((search.end_ms + 1) * size))
+    sql.add(f" AND {value} IS NOT NULL")
+    for name in search.dimensions:
+        sql.add(f" AND {_DIMENSIONS[name]} IS NOT NULL")
+    return sql
+
+
+def _bound(time: int) -> int:
+    return max(min(time, _MOST), -_MOST)
+
+
+def _bucket(view: str, interval_s: int) -> str:
+    time, size_ms = _TIMES[view], int(interval_s) * 1000
+    if view == "SPANS":
+        time = f"({time} / ({_NS} + 0.0))"
+    return f"floor({time} / ({size_ms} + 0.0)) * {size_ms}"
+
+
+def _plain(search: MetricSearch, aggregate: Aggregate, value: str) -> str:
+    if search.metric == "session_count":
+        value = f"DISTINCT {value}"
+    return f"{aggregate.kind}({value})"
+
+
+def _grouped(sql: Sql, keys: Sequence[str]) -> None:
+    if keys:
+        places = ", ".join(str(place) for place in range(1, len(keys) + 1))
+        sql.add(f" GROUP BY {places} ORDER BY {places}")
+
+
+def _values(
+    db: sqlite3.Connection, keys: Sequence[str], value: str, rest: Sql
+) -> dict[tuple[Any, ...], list[float]]:
+    """All values by group: SQLite has no percentiles."""
+    found: defaultdict[tuple[Any, ...], list[float]] = defaultdict(list)
+    columns = ", ".join([*keys, value])
+    for row in db.execute(f"SELECT {columns}{rest.text}", rest.values).fetchall():
+        found[tuple(row[:-1])].append(float(row[-1]))
+    return found
+
+
+def _percentile(values: list[float] | None, percent: float) -> float | None:
+    """Between the two values next to it, as far as it lies between them."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    place = percent / 100.0 * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
