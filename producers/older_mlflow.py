@@ -84,7 +84,7 @@ cost_of: Callable[[list[Any]], dict[str, float] | None] = getattr(
 
 
 def stored_span(text: str) -> Span:
-    """A span of a text that a store keeps; newer versions of MLflow read it when it is looked at."""
+    """A span of a text that a store keeps; newer MLflow reads it when it is looked at."""
     lazy = getattr(spans, "LazySpan", None)
     if lazy is None:
         return Span.from_dict(translate_loaded_span(json.loads(text)))

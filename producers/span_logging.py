@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from mlflow.entities import Span, SpanStatusCode, TraceState
@@ -104,8 +104,8 @@ class SpanLogging(LedgerStore):
             "start_ms": min(span.start_time_ns for span in spans) // 1_000_000,
             "end_ms": max(ends) // 1_000_000 if ends else None,
             "state": None if root is None else _state(root),
-            "has_usage": bool(usage_of(found.usages)),
-            "has_cost": bool(cost_of(found.costs)),
+            "has_usage": _adds_up(found.usages, usage_of),
+            "has_cost": _adds_up(found.costs, cost_of),
             "spans_location": location,
         }
         request, response = found.previews
@@ -184,6 +184,16 @@ class _Findings:
         if span.parent_id is None:
             self.previews = _previews(document)
             self.tags |= _root_tags(attributes)
+
+
+def _adds_up(nodes: list[SpanNode], aggregate: Callable[[list[SpanNode]], Any]) -> bool:
+    """Whether spans come to anything; what MLflow cannot add is refused in its words.
+
+    Where an id is given twice, MLflow may walk in a circle for ever: then it is not asked.
+    """
+    if len({node.span_id for node in nodes}) < len(nodes):
+        return any(node.data is not None for node in nodes)
+    return bool(aggregate(nodes))
 
 
 def _head(span: Span) -> SpanHead:

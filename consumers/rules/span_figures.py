@@ -48,10 +48,16 @@ def total(spans: Iterable[SpanFigures], keys: tuple[str, ...]) -> dict[str, floa
     totals: dict[str, float] = {key: 0 for key in keys if key in _ALWAYS}
     said = False
     # MLflow's order of adding: the last bits of a sum depend on it.
-    while tops:
-        span = tops.pop()
+    # An id that is given twice may stand below itself: such a circle is walked once.
+    repeated = len(ids) < len(spans)
+    stack = [(span, frozenset[str]()) for span in tops]
+    while stack:
+        span, above = stack.pop()
         if span.figures is None:
-            tops.extend(children[span.span_id])
+            path = above | {span.span_id} if repeated else above
+            stack.extend(
+                (child, path) for child in children[span.span_id] if child.span_id not in path
+            )
             continue
         said = True
         for key in keys:

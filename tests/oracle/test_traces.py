@@ -240,6 +240,8 @@ _spans = st.lists(
         ),
     ),
     max_size=4,
+    # MLflow walks for ever where a span that is given twice stands below itself.
+    unique_by=lambda one: (one.trace_id, one.span_id),
 )
 _trace_ids = _ids.map(trace_id)
 _keys = st.sampled_from(["a", "b", "mlflow.traceName"])
