@@ -175,11 +175,9 @@ class EmptyFamilies(Experiments):
 
     # --- gateway
 
-    list_secret_infos = _none_of_them
     list_gateway_endpoints = _none_of_them
     list_gateway_model_definitions = _none_of_them
     list_endpoint_bindings = _none_of_them
-    get_secret_info = _absent_either("GatewaySecret not found", "secret_id", "secret_name")
     get_gateway_endpoint = _absent_either("GatewayEndpoint not found", "endpoint_id", "name")
     get_gateway_model_definition = _absent_either(
         "GatewayModelDefinition not found", "model_definition_id", "name"

@@ -9,6 +9,7 @@ from mlflow.store.tracking.abstract_store import AbstractStore
 from .edge import mlflow_errors
 from .empty_families import EmptyFamilies
 from .empty_traces import EmptyTraces
+from .gateway_secrets import GatewaySecrets
 from .inputs import RunInputsLogging
 from .label_schemas import LabelSchemas
 from .later import later_families
@@ -25,6 +26,7 @@ _SERVER_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 @mlflow_errors
 @later_families
 class LedgerTrackingStore(
+    GatewaySecrets,
     LabelSchemas,
     EmptyFamilies,
     EmptyTraces,

@@ -42,6 +42,13 @@ from .experiments import (
     ExperimentTagSet,
     ExperimentTagSetContent,
 )
+from .gateway_secrets import (
+    GatewaySecretContent,
+    GatewaySecretCreated,
+    GatewaySecretDeleted,
+    GatewaySecretEvent,
+    GatewaySecretUpdated,
+)
 from .items import ItemEvent, ItemTagsContent, item_kinds
 from .label_schemas import (
     LabelSchemaContent,
@@ -151,6 +158,11 @@ __all__ = [
     "ExperimentTagDeleted",
     "ExperimentTagSet",
     "ExperimentTagSetContent",
+    "GatewaySecretContent",
+    "GatewaySecretCreated",
+    "GatewaySecretDeleted",
+    "GatewaySecretEvent",
+    "GatewaySecretUpdated",
     "IdentityConflict",
     "InputsLogged",
     "InputsLoggedContent",

@@ -8,6 +8,7 @@ must come from the event's own partition, so that any interleaving of partitions
 from . import (
     artifacts,
     experiments,
+    gateway_secrets,
     items,
     label_schemas,
     ledger,
@@ -26,6 +27,7 @@ __all__ = [
     "Rule",
     "artifacts",
     "experiments",
+    "gateway_secrets",
     "items",
     "label_schemas",
     "ledger",

@@ -17,10 +17,29 @@ from mlflow_ledger.schemas import ItemEvent, Reason, Refused
 
 from .context import Context, experiment_number, rule
 
-__all__ = ["Family", "families", "forget_children"]
+__all__ = ["Family", "Held", "Reference", "add_item", "families", "forget_children", "forget_item"]
 
 _NO_FIELDS = {"content", "cleared"}
 _FAMILIES: dict[str, Family] = {}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A field that names what must be there when it is said; ``missing`` may name its ``{id}``."""
+
+    field: str
+    kind: str
+    missing: str
+    reason: Reason = Reason.MISSING
+
+
+@dataclass(frozen=True)
+class Held:
+    """An item that one of another kind names in ``field`` may not be deleted."""
+
+    kind: str
+    field: str
+    held: str
 
 
 @dataclass(frozen=True)
@@ -41,16 +60,22 @@ class Family:
     parent_missing: str = "No Experiment with id={id} exists"
     tag_missing: str | None = None
     """What is said of a tag that is deleted and was not there; nothing where that is no error."""
+    taken: Reason = Reason.EXISTS
+    """Why a name that another item has is refused."""
+    references: tuple[Reference, ...] = ()
+    held_by: tuple[Held, ...] = ()
+    apart: frozenset[str] = frozenset()
+    """Fields that a rule of the family's own keeps elsewhere."""
 
     def created(self, event: type[ItemEvent]) -> Family:
         """An event that brings an item into being: its id, and its name, are given once."""
         _FAMILIES[event.kind] = self
-        rule(event)(self._create)
+        rule(event)(self.create)
         return self
 
     def updated(self, event: type[ItemEvent]) -> Family:
         """An event that changes fields of an item."""
-        rule(event)(self._update)
+        rule(event)(self.update)
         return self
 
     def deleted(self, event: type[ItemEvent]) -> Family:
@@ -68,35 +93,29 @@ class Family:
         rule(event)(self._delete_tag)
         return self
 
-    def _create(self, context: Context, event: ItemEvent) -> None:
-        now_ms, parent, fields = context.envelope.time_ms, "", _fields(event)
+    def create(self, context: Context, event: ItemEvent) -> None:
+        """What :meth:`created` does, for a rule that does more."""
+        parent, fields = "", self._fields(event)
         if self.parent is not None:
             parent_id = str(getattr(event, self.parent))
             self._check_parent(context, parent_id)
             parent = f"{self.parent_kind}:/{parent_id}"
         tags = fields.pop("tags", None)
+        self._check_references(context, fields)
         if _row(context, event) is not None:
-            raise self._refusal(event, parent)
+            raise self._refusal(event, parent, Reason.EXISTS)
         name = None if self.name is None else getattr(event, self.name)
         self._check_name(context, event, parent, name)
-        context.write(
-            "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            event.kind,
-            event.key,
-            context.envelope.workspace,
-            parent,
-            name,
-            now_ms,
-            now_ms,
-            _document(fields),
-        )
+        add_item(context, event.kind, event.key, parent, fields, name)
         if tags:
             _set_tags(context, event, tags)
 
-    def _update(self, context: Context, event: ItemEvent) -> None:
+    def update(self, context: Context, event: ItemEvent) -> None:
+        """What :meth:`updated` does, for a rule that does more."""
         parent, name, document = self._existing(context, event)
-        given = _fields(event)
+        given = self._fields(event)
         given.pop("tags", None)
+        self._check_references(context, given)
         new = None if self.name is None else getattr(event, self.name, None)
         if new is not None and new != name:
             self._check_name(context, event, parent, new)
@@ -115,7 +134,15 @@ class Family:
 
     def _delete(self, context: Context, event: ItemEvent) -> None:
         self._existing(context, event)
-        _forget(context, event.kind, event.key)
+        for held in self.held_by:
+            if context.row(
+                "SELECT 1 FROM items WHERE kind = ? AND json_extract(fields, ?) = ?",
+                held.kind,
+                f"$.{held.field}",
+                event.key,
+            ):
+                raise Refused(Reason.STATE, held.held)
+        forget_item(context, event.kind, event.key)
 
     def _set_tags(self, context: Context, event: ItemEvent) -> None:
         self._existing(context, event)
@@ -150,30 +177,57 @@ class Family:
             name,
             event.key,
         ):
-            raise self._refusal(event, parent)
+            raise self._refusal(event, parent, self.taken)
 
     def _check_parent(self, context: Context, parent_id: str) -> None:
-        if self.parent_kind == "experiments":
-            found = context.row(
-                "SELECT 1 FROM experiments WHERE experiment_id = ? AND lifecycle <> 'purged'",
-                experiment_number(parent_id),
-            )
-        else:
-            found = context.row(
-                "SELECT 1 FROM items WHERE kind = ? AND item_id = ?", self.parent_kind, parent_id
-            )
-        if not found:
+        if not _there(context, self.parent_kind, parent_id):
             raise Refused(Reason.MISSING, self.parent_missing.format(id=parent_id))
 
-    def _refusal(self, event: ItemEvent, parent: str) -> Refused:
+    def _check_references(self, context: Context, fields: Mapping[str, Any]) -> None:
+        for reference in self.references:
+            named = fields.get(reference.field)
+            if named is not None and not _there(context, reference.kind, named):
+                raise Refused(reference.reason, reference.missing.format(id=named))
+
+    def _fields(self, event: ItemEvent) -> dict[str, Any]:
+        """What an event says beside the item's id, structure and content alike."""
+        said = event.model_dump(exclude={*_NO_FIELDS, *self.apart, event.id_field})
+        if event.content is not None:
+            said |= event.content.model_dump()
+        return {name: value for name, value in said.items() if value is not None}
+
+    def _refusal(self, event: ItemEvent, parent: str, reason: Reason) -> Refused:
         said = {name: getattr(event, name) for name in type(event).model_fields}
         ids = {"id": event.key, "parent_id": parent.partition(":/")[2]}
-        return Refused(Reason.EXISTS, self.exists.format_map(said | ids))
+        return Refused(reason, self.exists.format_map(said | ids))
 
 
 def families() -> Mapping[str, Family]:
     """All small families by kind."""
     return MappingProxyType(_FAMILIES)
+
+
+def add_item(
+    context: Context,
+    kind: str,
+    item_id: str,
+    parent: str,
+    fields: dict[str, Any],
+    name: str | None = None,
+) -> None:
+    """Bring an item into being; whoever does so has looked whether it may be."""
+    now_ms = context.envelope.time_ms
+    context.write(
+        "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        kind,
+        item_id,
+        context.envelope.workspace,
+        parent,
+        name,
+        now_ms,
+        now_ms,
+        _document(fields),
+    )
 
 
 def forget_children(context: Context, parent: str) -> None:
@@ -182,13 +236,21 @@ def forget_children(context: Context, parent: str) -> None:
         "SELECT kind, item_id FROM items WHERE parent = ?", (parent,)
     ).fetchall()
     for kind, item_id in children:
-        _forget(context, kind, item_id)
+        forget_item(context, kind, item_id)
 
 
-def _forget(context: Context, kind: str, item_id: str) -> None:
+def forget_item(context: Context, kind: str, item_id: str) -> None:
+    """Take away an item with its tags and all that belongs to it."""
     for table in ("items", "item_tags"):
         context.write(f"DELETE FROM {table} WHERE kind = ? AND item_id = ?", kind, item_id)
     forget_children(context, f"{kind}:/{item_id}")
+
+
+def _there(context: Context, kind: str, item_id: str) -> bool:
+    if kind == "experiments":
+        sql = "SELECT 1 FROM experiments WHERE experiment_id = ? AND lifecycle <> 'purged'"
+        return bool(context.row(sql, experiment_number(item_id)))
+    return bool(context.row("SELECT 1 FROM items WHERE kind = ? AND item_id = ?", kind, item_id))
 
 
 def _row(context: Context, event: ItemEvent) -> Any:
@@ -197,14 +259,6 @@ def _row(context: Context, event: ItemEvent) -> Any:
         event.kind,
         event.key,
     )
-
-
-def _fields(event: ItemEvent) -> dict[str, Any]:
-    """What an event says beside the item's id, structure and content alike."""
-    said = event.model_dump(exclude={*_NO_FIELDS, event.id_field})
-    if event.content is not None:
-        said |= event.content.model_dump()
-    return {name: value for name, value in said.items() if value is not None}
 
 
 def _document(fields: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTracki
 from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
 from mlflow_ledger.producers.empty_families import EmptyFamilies
 from mlflow_ledger.producers.empty_traces import EmptyTraces
+from mlflow_ledger.producers.gateway_secrets import GatewaySecrets
 from mlflow_ledger.producers.label_schemas import LabelSchemas
 from mlflow_ledger.producers.later import later_methods
 
@@ -51,7 +52,9 @@ def _public(kind: type) -> set[str]:
 TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
     later_methods(LedgerTrackingStore)
 )
-SMALL_FAMILIES = {name for kind in (LabelSchemas,) for name in vars(kind) if name[0] != "_"}
+SMALL_FAMILIES = {
+    name for kind in (GatewaySecrets, LabelSchemas) for name in vars(kind) if name[0] != "_"
+}
 REGISTRY = _public(AbstractRegistry) | _public(LedgerRegistryStore)
 
 # What the machine calls: the private ones are those of `mlflow gc` and of the UI.

@@ -38,7 +38,6 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
     ("list_review_queues", {"experiment_id": "0", "user": "u", "max_results": 3}),
     ("list_scorers", {"experiment_id": "0"}),
     ("list_scorers_across_experiments", {"experiment_ids": ["0", "77"]}),
-    ("list_secret_infos", {"provider": "p"}),
     ("query_trace_metrics", {**TRACES, "metric_name": "trace_count", "aggregations": [COUNT]}),
     ("query_trace_metrics", {**TRACES, "metric_name": "latency", "aggregations": [MEAN]}),
     (
@@ -82,7 +81,6 @@ ABSENT: list[tuple[str, dict[str, Any]]] = [
     ("get_review_queue_by_name", {"experiment_id": "77", "name": "n"}),
     ("get_scorer", {"experiment_id": "0", "name": "n", "version": 3}),
     ("get_scorer", {"experiment_id": "77", "name": "n"}),
-    ("get_secret_info", {"secret_id": "s"}),
     ("get_trace", {"trace_id": "t"}),
     ("get_trace_info", {"trace_id": "t"}),
     ("list_endpoint_guardrail_configs", {"endpoint_id": "e"}),
@@ -97,7 +95,6 @@ SENSELESS: list[tuple[str, dict[str, Any]]] = [
         | {"filter_string1": "nonsense"}),
     ("find_completed_sessions", {"experiment_id": "x", **SESSIONS}),
     ("get_gateway_endpoint", {}),
-    ("get_secret_info", {"secret_id": "s", "secret_name": "n"}),
     ("list_gateway_guardrails", {"max_results": 0}),
     ("list_budget_policies", {"max_results": None}),
     ("list_review_queues", {"experiment_id": "0", "max_results": -1}),
