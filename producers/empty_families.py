@@ -176,12 +176,8 @@ class EmptyFamilies(Experiments):
     # --- gateway
 
     list_gateway_endpoints = _none_of_them
-    list_gateway_model_definitions = _none_of_them
     list_endpoint_bindings = _none_of_them
     get_gateway_endpoint = _absent_either("GatewayEndpoint not found", "endpoint_id", "name")
-    get_gateway_model_definition = _absent_either(
-        "GatewayModelDefinition not found", "model_definition_id", "name"
-    )
     get_gateway_guardrail = _absent(
         "Guardrail not found (guardrail_id='{guardrail_id}')", "guardrail_id"
     )

@@ -9,6 +9,7 @@ from mlflow.store.tracking.abstract_store import AbstractStore
 from .edge import mlflow_errors
 from .empty_families import EmptyFamilies
 from .empty_traces import EmptyTraces
+from .gateway_models import GatewayModels
 from .gateway_secrets import GatewaySecrets
 from .inputs import RunInputsLogging
 from .label_schemas import LabelSchemas
@@ -27,6 +28,7 @@ _SERVER_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 @later_families
 class LedgerTrackingStore(
     GatewaySecrets,
+    GatewayModels,
     LabelSchemas,
     EmptyFamilies,
     EmptyTraces,

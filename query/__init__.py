@@ -4,6 +4,7 @@ from .artifacts import ArtifactRow, artifact_at, artifacts_below
 from .conditions import Filter, Order, Sql, compare, ilike_duckdb, ilike_sqlite
 from .datasets import dataset_summaries
 from .experiments import ExperimentRow, experiment_by_name, experiment_row, find_experiments
+from .gateway import GatewayModelRow, gateway_model_rows, model_is_used, with_secret
 from .items import Item, item_named, item_of, item_tags, items_of
 from .logged_models import (
     LoggedModelRow,
@@ -48,6 +49,7 @@ __all__ = [
     "Details",
     "ExperimentRow",
     "Filter",
+    "GatewayModelRow",
     "Item",
     "LoggedModelRow",
     "MetricPoint",
@@ -74,6 +76,7 @@ __all__ = [
     "find_models",
     "find_runs",
     "find_versions",
+    "gateway_model_rows",
     "ilike_duckdb",
     "ilike_sqlite",
     "is_logged_model",
@@ -85,6 +88,7 @@ __all__ = [
     "logged_model_row",
     "metric_history",
     "model_attribute",
+    "model_is_used",
     "model_row",
     "model_uid",
     "run_details",
@@ -93,4 +97,5 @@ __all__ = [
     "version_row",
     "webhook_row",
     "webhook_rows",
+    "with_secret",
 ]

@@ -42,6 +42,13 @@ from .experiments import (
     ExperimentTagSet,
     ExperimentTagSetContent,
 )
+from .gateway_models import (
+    GatewayModelContent,
+    GatewayModelCreated,
+    GatewayModelDeleted,
+    GatewayModelEvent,
+    GatewayModelUpdated,
+)
 from .gateway_secrets import (
     GatewaySecretContent,
     GatewaySecretCreated,
@@ -158,6 +165,11 @@ __all__ = [
     "ExperimentTagDeleted",
     "ExperimentTagSet",
     "ExperimentTagSetContent",
+    "GatewayModelContent",
+    "GatewayModelCreated",
+    "GatewayModelDeleted",
+    "GatewayModelEvent",
+    "GatewayModelUpdated",
     "GatewaySecretContent",
     "GatewaySecretCreated",
     "GatewaySecretDeleted",

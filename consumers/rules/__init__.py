@@ -8,6 +8,7 @@ must come from the event's own partition, so that any interleaving of partitions
 from . import (
     artifacts,
     experiments,
+    gateway_models,
     gateway_secrets,
     items,
     label_schemas,
@@ -27,6 +28,7 @@ __all__ = [
     "Rule",
     "artifacts",
     "experiments",
+    "gateway_models",
     "gateway_secrets",
     "items",
     "label_schemas",
