@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.search_utils import (
     SearchEvaluationDatasetsUtils,
@@ -33,22 +33,6 @@ def _absent(message: str, *names: str) -> Callable[..., NoReturn]:
     def get(_: LedgerStore, *args: Any, **kwargs: Any) -> NoReturn:
         given = dict(zip(names, args, strict=False)) | kwargs
         raise MlflowException(message.format_map(given), RESOURCE_DOES_NOT_EXIST)
-
-    return get
-
-
-def _absent_either(message: str, *names: str) -> Callable[..., NoReturn]:
-    """A read of one thing by exactly one of two names."""
-
-    def get(_: LedgerStore, *args: Any, **kwargs: Any) -> NoReturn:
-        given = dict.fromkeys(names) | dict(zip(names, args, strict=False)) | kwargs
-        known = {name: value for name, value in given.items() if value is not None}
-        if len(known) != 1:
-            raise MlflowException(
-                f"Exactly one of {' or '.join(names)} must be provided", INVALID_PARAMETER_VALUE
-            )
-        [(name, value)] = known.items()
-        raise MlflowException(f"{message} ({name}='{value}')", RESOURCE_DOES_NOT_EXIST)
 
     return get
 
@@ -175,14 +159,8 @@ class EmptyFamilies(Experiments):
 
     # --- gateway
 
-    list_gateway_endpoints = _none_of_them
-    list_endpoint_bindings = _none_of_them
-    get_gateway_endpoint = _absent_either("GatewayEndpoint not found", "endpoint_id", "name")
     get_gateway_guardrail = _absent(
         "Guardrail not found (guardrail_id='{guardrail_id}')", "guardrail_id"
-    )
-    get_budget_policy = _absent(
-        "BudgetPolicy not found (budget_policy_id='{budget_policy_id}')", "budget_policy_id"
     )
     list_endpoint_guardrail_configs = _absent(
         "Endpoint not found (endpoint_id='{endpoint_id}')", "endpoint_id"
@@ -192,13 +170,6 @@ class EmptyFamilies(Experiments):
         self, max_results: int = 1000, page_token: str | None = None
     ) -> PagedList[Any]:
         """No guardrail."""
-        check_max_results(max_results)
-        return _page(max_results, page_token)
-
-    def list_budget_policies(
-        self, max_results: int = 1000, page_token: str | None = None
-    ) -> PagedList[Any]:
-        """No budget policy."""
         check_max_results(max_results)
         return _page(max_results, page_token)
 

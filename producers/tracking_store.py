@@ -9,6 +9,9 @@ from mlflow.store.tracking.abstract_store import AbstractStore
 from .edge import mlflow_errors
 from .empty_families import EmptyFamilies
 from .empty_traces import EmptyTraces
+from .gateway_bindings import GatewayBindings
+from .gateway_budgets import GatewayBudgets
+from .gateway_endpoints import GatewayEndpoints
 from .gateway_models import GatewayModels
 from .gateway_secrets import GatewaySecrets
 from .inputs import RunInputsLogging
@@ -28,6 +31,9 @@ _SERVER_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 @later_families
 class LedgerTrackingStore(
     GatewaySecrets,
+    GatewayBindings,
+    GatewayBudgets,
+    GatewayEndpoints,
     GatewayModels,
     LabelSchemas,
     EmptyFamilies,

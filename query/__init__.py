@@ -4,7 +4,16 @@ from .artifacts import ArtifactRow, artifact_at, artifacts_below
 from .conditions import Filter, Order, Sql, compare, ilike_duckdb, ilike_sqlite
 from .datasets import dataset_summaries
 from .experiments import ExperimentRow, experiment_by_name, experiment_row, find_experiments
-from .gateway import GatewayModelRow, gateway_model_rows, model_is_used, with_secret
+from .gateway import (
+    GatewayEndpointRow,
+    GatewayMapping,
+    GatewayModelRow,
+    definition_of,
+    gateway_endpoint_rows,
+    gateway_model_rows,
+    model_is_used,
+    with_secret,
+)
 from .items import Item, item_named, item_of, item_tags, items_of
 from .logged_models import (
     LoggedModelRow,
@@ -49,6 +58,8 @@ __all__ = [
     "Details",
     "ExperimentRow",
     "Filter",
+    "GatewayEndpointRow",
+    "GatewayMapping",
     "GatewayModelRow",
     "Item",
     "LoggedModelRow",
@@ -67,6 +78,7 @@ __all__ = [
     "artifacts_below",
     "compare",
     "dataset_summaries",
+    "definition_of",
     "deleted_logged_models",
     "deleted_run_ids",
     "experiment_by_name",
@@ -76,6 +88,7 @@ __all__ = [
     "find_models",
     "find_runs",
     "find_versions",
+    "gateway_endpoint_rows",
     "gateway_model_rows",
     "ilike_duckdb",
     "ilike_sqlite",

@@ -25,12 +25,22 @@ _FAMILIES: dict[str, Family] = {}
 
 @dataclass(frozen=True)
 class Reference:
-    """A field that names what must be there when it is said; ``missing`` may name its ``{id}``."""
+    """A field that names what must be there when it is said; ``missing`` may name its ``{id}``.
+
+    Of a field that holds a part, or a list of parts, ``field`` is ``<field>.<field of the part>``.
+    """
 
     field: str
     kind: str
     missing: str
     reason: Reason = Reason.MISSING
+
+    def named(self, event: ItemEvent) -> list[str]:
+        """The ids that an event names."""
+        field, _, inner = self.field.partition(".")
+        value = getattr(event, field, None)
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        return [str(getattr(part, inner)) if inner else str(part) for part in values]
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ class Family:
             self._check_parent(context, parent_id)
             parent = f"{self.parent_kind}:/{parent_id}"
         tags = fields.pop("tags", None)
-        self._check_references(context, fields)
+        self._check_references(context, event)
         if _row(context, event) is not None:
             raise self._refusal(event, parent, Reason.EXISTS)
         name = None if self.name is None else getattr(event, self.name)
@@ -112,10 +122,10 @@ class Family:
 
     def update(self, context: Context, event: ItemEvent) -> None:
         """What :meth:`updated` does, for a rule that does more."""
-        parent, name, document = self._existing(context, event)
+        parent, name, document = self.existing(context, event)
         given = self._fields(event)
         given.pop("tags", None)
-        self._check_references(context, given)
+        self._check_references(context, event)
         new = None if self.name is None else getattr(event, self.name, None)
         if new is not None and new != name:
             self._check_name(context, event, parent, new)
@@ -133,7 +143,7 @@ class Family:
         )
 
     def _delete(self, context: Context, event: ItemEvent) -> None:
-        self._existing(context, event)
+        self.existing(context, event)
         for held in self.held_by:
             if context.row(
                 "SELECT 1 FROM items WHERE kind = ? AND json_extract(fields, ?) = ?",
@@ -145,12 +155,12 @@ class Family:
         forget_item(context, event.kind, event.key)
 
     def _set_tags(self, context: Context, event: ItemEvent) -> None:
-        self._existing(context, event)
+        self.existing(context, event)
         tags = [tag.model_dump() for tag in getattr(event.content, "tags", ())]
         _set_tags(context, event, tags)
 
     def _delete_tag(self, context: Context, event: ItemEvent) -> None:
-        self._existing(context, event)
+        self.existing(context, event)
         tag = event.tag  # type: ignore[attr-defined]  # by what tag_deleted asks for
         gone = context.write(
             "DELETE FROM item_tags WHERE kind = ? AND item_id = ? AND key = ?",
@@ -161,7 +171,8 @@ class Family:
         if not gone and self.tag_missing is not None:
             raise Refused(Reason.MISSING, self.tag_missing.format(id=event.key, tag=tag))
 
-    def _existing(self, context: Context, event: ItemEvent) -> Any:
+    def existing(self, context: Context, event: ItemEvent) -> Any:
+        """The row of an item that must be there."""
         row = _row(context, event)
         if row is None:
             raise Refused(Reason.MISSING, self.missing.format(id=event.key))
@@ -183,11 +194,11 @@ class Family:
         if not _there(context, self.parent_kind, parent_id):
             raise Refused(Reason.MISSING, self.parent_missing.format(id=parent_id))
 
-    def _check_references(self, context: Context, fields: Mapping[str, Any]) -> None:
+    def _check_references(self, context: Context, event: ItemEvent) -> None:
         for reference in self.references:
-            named = fields.get(reference.field)
-            if named is not None and not _there(context, reference.kind, named):
-                raise Refused(reference.reason, reference.missing.format(id=named))
+            for item_id in reference.named(event):
+                if not _there(context, reference.kind, item_id):
+                    raise Refused(reference.reason, reference.missing.format(id=item_id))
 
     def _fields(self, event: ItemEvent) -> dict[str, Any]:
         """What an event says beside the item's id, structure and content alike."""

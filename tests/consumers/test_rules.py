@@ -306,19 +306,17 @@ CASES = [
 def parents_of(event: ItemEvent) -> tuple[Event, ...]:
     """What an item of a small family goes with or names, and what that goes with or names."""
     family = families()[event.kind]
-    named = [(kind.kind, getattr(event, kind.field, None)) for kind in family.references]
+    named = [(each.kind, item_id) for each in family.references for item_id in each.named(event)]
     if family.parent is not None:
         named.append((family.parent_kind, getattr(event, family.parent)))
     found: list[Event] = []
     for kind, item_id in named:
-        if item_id is None:
-            continue
         if kind == "experiments":
             found.append(EXPERIMENT.model_copy(update={"experiment_id": item_id}))
             continue
         created = next(e for e in SAMPLES if isinstance(e, ItemEvent) and e.kind == kind)
         item = created.model_copy(update={created.id_field: item_id})
-        found += [*(parent for parent in parents_of(item) if parent not in found), item]
+        found += [each for each in (*parents_of(item), item) if each not in found]
     return tuple(found)
 
 

@@ -10,6 +10,10 @@ from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTracki
 from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
 from mlflow_ledger.producers.empty_families import EmptyFamilies
 from mlflow_ledger.producers.empty_traces import EmptyTraces
+from mlflow_ledger.producers.gateway_bindings import GatewayBindings
+from mlflow_ledger.producers.gateway_budgets import GatewayBudgets
+from mlflow_ledger.producers.gateway_endpoints import GatewayEndpoints
+from mlflow_ledger.producers.gateway_models import GatewayModels
 from mlflow_ledger.producers.gateway_secrets import GatewaySecrets
 from mlflow_ledger.producers.label_schemas import LabelSchemas
 from mlflow_ledger.producers.later import later_methods
@@ -53,7 +57,17 @@ TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
     later_methods(LedgerTrackingStore)
 )
 SMALL_FAMILIES = {
-    name for kind in (GatewaySecrets, LabelSchemas) for name in vars(kind) if name[0] != "_"
+    name
+    for kind in (
+        GatewayBindings,
+        GatewayBudgets,
+        GatewayEndpoints,
+        GatewayModels,
+        GatewaySecrets,
+        LabelSchemas,
+    )
+    for name in vars(kind)
+    if name[0] != "_"
 }
 REGISTRY = _public(AbstractRegistry) | _public(LedgerRegistryStore)
 

@@ -30,9 +30,6 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
     ("get_active_online_scorers", {}),
     ("get_dataset_experiment_ids", {"dataset_id": "d"}),
     ("get_online_scoring_configs", {"scorer_ids": ["s"]}),
-    ("list_budget_policies", {}),
-    ("list_endpoint_bindings", {"endpoint_id": "e"}),
-    ("list_gateway_endpoints", {"provider": "p"}),
     ("list_gateway_guardrails", {"max_results": 3}),
     ("list_review_queues", {"experiment_id": "0", "user": "u", "max_results": 3}),
     ("list_scorers", {"experiment_id": "0"}),
@@ -62,10 +59,7 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
 
 ABSENT: list[tuple[str, dict[str, Any]]] = [
     ("get_assessment", {"trace_id": "t", "assessment_id": "a"}),
-    ("get_budget_policy", {"budget_policy_id": "b"}),
     ("get_dataset", {"dataset_id": "d"}),
-    ("get_gateway_endpoint", {"endpoint_id": "e"}),
-    ("get_gateway_endpoint", {"name": "it's"}),
     ("get_gateway_guardrail", {"guardrail_id": "g"}),
     ("get_issue", {"issue_id": "i"}),
     ("get_latest_mcp_server_version", {"name": "n"}),
@@ -92,9 +86,7 @@ SENSELESS: list[tuple[str, dict[str, Any]]] = [
     ("calculate_trace_filter_correlation", {"experiment_ids": ["0"], **CORRELATED}
         | {"filter_string1": "nonsense"}),
     ("find_completed_sessions", {"experiment_id": "x", **SESSIONS}),
-    ("get_gateway_endpoint", {}),
     ("list_gateway_guardrails", {"max_results": 0}),
-    ("list_budget_policies", {"max_results": None}),
     ("list_review_queues", {"experiment_id": "0", "max_results": -1}),
     ("list_scorers", {"experiment_id": "x"}),
     ("query_trace_metrics", {**TRACES, "metric_name": "what", "aggregations": [COUNT]}),
