@@ -23,6 +23,7 @@ from mlflow.utils.validation import _parse_experiment_id, _parse_experiment_ids
 
 from .edge import LedgerStore, start_offset
 from .experiments import Experiments, active_experiment, check_max_results
+from .gateway_endpoints import existing_endpoint
 
 __all__ = ["EmptyFamilies"]
 
@@ -162,9 +163,11 @@ class EmptyFamilies(Experiments):
     get_gateway_guardrail = _absent(
         "Guardrail not found (guardrail_id='{guardrail_id}')", "guardrail_id"
     )
-    list_endpoint_guardrail_configs = _absent(
-        "Endpoint not found (endpoint_id='{endpoint_id}')", "endpoint_id"
-    )
+
+    def list_endpoint_guardrail_configs(self, endpoint_id: str) -> list[Any]:
+        """No guardrail of an endpoint."""
+        self._ask(lambda db: existing_endpoint(db, endpoint_id, noun="Endpoint"))
+        return []
 
     def list_gateway_guardrails(
         self, max_results: int = 1000, page_token: str | None = None

@@ -21,7 +21,7 @@ from .edge import LedgerStore
 from .gateway_endpoints import existing_endpoint
 from .items import existing_item
 
-__all__ = ["GatewayBindings", "binding_created", "bindings_of_resource"]
+__all__ = ["GatewayBindings", "binding_created"]
 
 _KIND = GatewayBindingCreated.kind
 
@@ -95,18 +95,6 @@ def binding_created(
         resource_id=resource_id,
         content=GatewayBindingContent(display_name=display_name, created_by=created_by),
     )
-
-
-def bindings_of_resource(
-    db: sqlite3.Connection, resource_type: str, resource_id: str
-) -> list[Event]:
-    """The events by which all bindings of a resource go, for who deletes the resource."""
-    return [
-        GatewayBindingDeleted(binding_id=item.item_id)
-        for item in items_of(db, _KIND)
-        if (item.fields["resource_type"], item.fields["resource_id"])
-        == (resource_type, resource_id)
-    ]
 
 
 def _entity(item: Item) -> GatewayEndpointBinding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import uuid
 from typing import Any
@@ -26,6 +27,8 @@ from mlflow_ledger.schemas import (
     GatewayBudgetCreated,
     GatewayBudgetDeleted,
     GatewayBudgetUpdated,
+    Reason,
+    Refused,
 )
 
 from .edge import LedgerStore
@@ -77,7 +80,7 @@ class GatewayBudgets(LedgerStore):
         def decide(db: sqlite3.Connection) -> list[Event]:
             if scope == _ENDPOINT:
                 existing_endpoint(db, target or "", event)
-            _check_words(event)
+            _check_said(event)
             return [event]
 
         self._decide(decide)
@@ -125,7 +128,7 @@ class GatewayBudgets(LedgerStore):
             target = _target(scope, kept if target_value is None else target_value)
             if target_value is not None and scope == _ENDPOINT:
                 existing_endpoint(db, target or "", attempt)
-            _check_words(attempt)
+            _check_said(attempt)
             content = GatewayBudgetContent(target_value=target, last_updated_by=updated_by)
             cleared = ["target_value"] if target is None else []
             return [attempt.model_copy(update={"content": content, "cleared": cleared})]
@@ -149,8 +152,10 @@ def _word(given: Any) -> Any:
     return getattr(given, "value", given)
 
 
-def _check_words(event: Event) -> None:
-    """Refuse words that MLflow does not know, which it finds out last."""
+def _check_said(event: GatewayBudgetCreated | GatewayBudgetUpdated) -> None:
+    """Refuse words that MLflow does not know, which it finds out last, and endless amounts."""
+    if event.budget_amount is not None and not math.isfinite(event.budget_amount):
+        raise Refused(Reason.INVALID, "An item's numbers must be finite", event)
     for name, kind in _WORDS.items():
         word = getattr(event, name)
         if word is not None:

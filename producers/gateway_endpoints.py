@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import uuid
 from collections.abc import Iterable, Sequence
@@ -107,7 +108,7 @@ class GatewayEndpoints(Experiments):
             _check_all_defined(db, models, event)
             _check_free(db, name, event)
             _check_experiment(db, event.experiment_id, event)
-            _check_linkages(models, event)
+            _check_uses(models, event)
             return [event]
 
         self._decide(decide)
@@ -176,7 +177,7 @@ class GatewayEndpoints(Experiments):
             _check_experiment(db, event.experiment_id, event)
             for model_definition_id in {model.model_definition_id for model in models or ()}:
                 existing_model(db, model_definition_id, event)
-            _check_linkages(models or (), event)
+            _check_uses(models or (), event)
             return [event]
 
         self._decide(decide)
@@ -200,6 +201,7 @@ class GatewayEndpoints(Experiments):
         def decide(db: sqlite3.Connection) -> list[Event]:
             row = _row(db, existing_endpoint(db, endpoint_id, event))
             existing_model(db, model.model_definition_id, event)
+            _check_uses([model], event)
             if _linkage(model) in {mapping.item.name for mapping in row.mappings}:
                 msg = (
                     f"Model definition '{model.model_definition_id}' is already attached to "
@@ -343,7 +345,9 @@ def _check_experiment(db: sqlite3.Connection, experiment_id: str | None, event: 
         raise Refused(Reason.BAD_REQUEST, msg, event)
 
 
-def _check_linkages(models: Sequence[GatewayEndpointModel], event: Event) -> None:
+def _check_uses(models: Sequence[GatewayEndpointModel], event: Event) -> None:
+    if not all(math.isfinite(model.weight) for model in models):
+        raise Refused(Reason.INVALID, "A weight must be a finite number", event)
     if len({_linkage(model) for model in models}) < len(models):
         msg = "A model definition is named twice for one linkage type"
         raise Refused(Reason.BAD_REQUEST, msg, event)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
 
 from mlflow_ledger.schemas import (
     GatewayEndpointContent,
@@ -61,30 +62,32 @@ _ENDPOINTS = (
 @rule(GatewayEndpointCreated)
 def endpoint_created(context: Context, event: GatewayEndpointCreated) -> None:
     """An endpoint comes with the models it uses."""
-    _refuse_repeated(context, event.models)
+    _check_uses(context, event.models)
     _ENDPOINTS.create(context, event)
-    _add_models(context, event, event.models, event.content and event.content.created_by)
+    content = event.content or GatewayEndpointContent()
+    _add_models(context, event, event.models, content.created_by)
 
 
 @rule(GatewayEndpointUpdated)
 def endpoint_updated(context: Context, event: GatewayEndpointUpdated) -> None:
     """Models that are given take the place of those that were used."""
     _ENDPOINTS.existing(context, event)
-    _refuse_repeated(context, event.models or ())
+    _check_uses(context, event.models or ())
     _ENDPOINTS.update(context, event)
     if event.models is not None:
         for (mapping_id,) in context.db.execute(
             "SELECT item_id FROM items WHERE kind = ? AND parent = ?", (_MAPPINGS, event.subject)
         ).fetchall():
             forget_item(context, _MAPPINGS, mapping_id)
-        _add_models(context, event, event.models, event.content and event.content.last_updated_by)
+        content = event.content or GatewayEndpointContent()
+        _add_models(context, event, event.models, content.last_updated_by)
 
 
 @rule(GatewayModelAttached)
 def model_attached(context: Context, event: GatewayModelAttached) -> None:
     """A model is attached once for each type of linkage."""
     _ENDPOINTS.existing(context, event)
-    _refuse_repeated(context, [event.model])
+    _check_uses(context, [event.model])
     if context.row(
         "SELECT 1 FROM items WHERE kind = ? AND parent = ? AND name = ?",
         _MAPPINGS,
@@ -120,7 +123,7 @@ def model_detached(context: Context, event: GatewayModelDetached) -> None:
 def _add_models(
     context: Context,
     event: GatewayEndpointEvent,
-    models: Iterable[GatewayEndpointModel],
+    models: Sequence[GatewayEndpointModel],
     created_by: str | None,
 ) -> None:
     for position, model in enumerate(models):
@@ -136,10 +139,12 @@ def _linkage(model: GatewayEndpointModel) -> str:
     return f"{model.model_definition_id}/{model.linkage_type}"
 
 
-def _refuse_repeated(context: Context, models: Iterable[GatewayEndpointModel]) -> None:
+def _check_uses(context: Context, models: Sequence[GatewayEndpointModel]) -> None:
     linkages = [_linkage(model) for model in models]
     if len(set(linkages)) < len(linkages):
         raise Refused(Reason.BAD_REQUEST, "A model definition is named twice for one linkage type")
+    if not all(math.isfinite(model.weight) for model in models):
+        raise Refused(Reason.INVALID, "A weight must be a finite number")
     ids = [model.mapping_id for model in models]
     sql = "SELECT 1 FROM items WHERE kind = ? AND item_id = ?"
     if len(set(ids)) < len(ids) or any(context.row(sql, _MAPPINGS, found) for found in ids):

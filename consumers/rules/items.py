@@ -273,7 +273,11 @@ def _row(context: Context, event: ItemEvent) -> Any:
 
 
 def _document(fields: dict[str, Any]) -> str:
-    return json.dumps(fields, sort_keys=True)
+    try:
+        return json.dumps(fields, sort_keys=True, allow_nan=False)
+    except ValueError as error:
+        # SQLite could not look into such a document.
+        raise Refused(Reason.INVALID, "An item's numbers must be finite") from error
 
 
 def _set_tags(context: Context, event: ItemEvent, tags: list[dict[str, Any]]) -> None:

@@ -189,6 +189,7 @@ def test_lists_may_be_of_one_provider_or_secret(pair: Pair) -> None:
 def test_tags(pair: Pair) -> None:
     small, _ = two_models(pair)
     endpoint = endpoint_of(pair, small)
+    pair.ok("list_endpoint_guardrail_configs", endpoint_id=endpoint)
     for key, value in (("b", "1"), ("a", ""), ("b", "2"), ("c", None)):
         tag = GatewayEndpointTag(key=key, value=value)
         pair.ok("set_gateway_endpoint_tag", endpoint_id=endpoint, tag=tag)
