@@ -26,6 +26,7 @@ from mlflow.utils.search_utils import SearchUtils
 from .pair import Answer, Factory, Pair
 from .stores import make_ledger
 from .test_core import INVALID, new_run
+from .test_gateway_models import model_of, secret_of
 
 RUN: dict[str, Any] = {"user_id": "u", "start_time": 1, "tags": [], "run_name": "n"}
 
@@ -167,11 +168,7 @@ def test_a_token_that_no_answer_had(pair: Pair) -> None:
 
 @pytest.mark.parametrize("weight", [math.inf, math.nan], ids=repr)
 def test_weights_and_amounts_are_finite(pair: Pair, weight: float) -> None:
-    secret = pair.make("create_gateway_secret", secret_name="s", secret_value={})
-    model = pair.make(
-        "create_gateway_model_definition",
-        name="m", secret_id=secret, provider="p", model_name="m",
-    )  # fmt: skip
+    model = model_of(pair, secret_of(pair))
     config = GatewayEndpointModelConfig(model, GatewayModelLinkageType.PRIMARY, weight=weight)
     create = {"name": "e", "model_configs": [config], "usage_tracking": False}
     _, codes = both(pair, "create_gateway_endpoint", **create)
