@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from mlflow.store.entities.paged_list import PagedList
 
 from .edge import LedgerStore, start_offset
 from .experiments import Experiments, check_max_results
+from .gateway_endpoints import existing_endpoint
 
 __all__ = ["EmptyFamilies"]
 
@@ -25,22 +26,6 @@ def _absent(message: str, *names: str) -> Callable[..., NoReturn]:
     def get(_: LedgerStore, *args: Any, **kwargs: Any) -> NoReturn:
         given = dict(zip(names, args, strict=False)) | kwargs
         raise MlflowException(message.format_map(given), RESOURCE_DOES_NOT_EXIST)
-
-    return get
-
-
-def _absent_either(message: str, *names: str) -> Callable[..., NoReturn]:
-    """A read of one thing by exactly one of two names."""
-
-    def get(_: LedgerStore, *args: Any, **kwargs: Any) -> NoReturn:
-        given = dict.fromkeys(names) | dict(zip(names, args, strict=False)) | kwargs
-        known = {name: value for name, value in given.items() if value is not None}
-        if len(known) != 1:
-            raise MlflowException(
-                f"Exactly one of {' or '.join(names)} must be provided", INVALID_PARAMETER_VALUE
-            )
-        [(name, value)] = known.items()
-        raise MlflowException(f"{message} ({name}='{value}')", RESOURCE_DOES_NOT_EXIST)
 
     return get
 
@@ -62,36 +47,19 @@ class EmptyFamilies(Experiments):
 
     # --- gateway
 
-    list_secret_infos = _none_of_them
-    list_gateway_endpoints = _none_of_them
-    list_gateway_model_definitions = _none_of_them
-    list_endpoint_bindings = _none_of_them
-    get_secret_info = _absent_either("GatewaySecret not found", "secret_id", "secret_name")
-    get_gateway_endpoint = _absent_either("GatewayEndpoint not found", "endpoint_id", "name")
-    get_gateway_model_definition = _absent_either(
-        "GatewayModelDefinition not found", "model_definition_id", "name"
-    )
     get_gateway_guardrail = _absent(
         "Guardrail not found (guardrail_id='{guardrail_id}')", "guardrail_id"
     )
-    get_budget_policy = _absent(
-        "BudgetPolicy not found (budget_policy_id='{budget_policy_id}')", "budget_policy_id"
-    )
-    list_endpoint_guardrail_configs = _absent(
-        "Endpoint not found (endpoint_id='{endpoint_id}')", "endpoint_id"
-    )
+
+    def list_endpoint_guardrail_configs(self, endpoint_id: str) -> list[Any]:
+        """No guardrail of an endpoint."""
+        self._ask(lambda db: existing_endpoint(db, endpoint_id, noun="Endpoint"))
+        return []
 
     def list_gateway_guardrails(
         self, max_results: int = 1000, page_token: str | None = None
     ) -> PagedList[Any]:
         """No guardrail."""
-        check_max_results(max_results)
-        return _page(max_results, page_token)
-
-    def list_budget_policies(
-        self, max_results: int = 1000, page_token: str | None = None
-    ) -> PagedList[Any]:
-        """No budget policy."""
         check_max_results(max_results)
         return _page(max_results, page_token)
 

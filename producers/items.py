@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.search_utils import SearchUtils
 
 from mlflow_ledger.consumers import Decide
-from mlflow_ledger.query import Item, item_of
+from mlflow_ledger.query import Item, item_named, item_of
 from mlflow_ledger.schemas import Event, Reason, Refused
 
 from .edge import start_offset
 
-__all__ = ["existing_item", "found_page", "page_of", "say_with_parent"]
+__all__ = ["existing_item", "found_page", "item_by_either", "page_of", "say_with_parent"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,6 +35,28 @@ def existing_item(
     item = item_of(db, kind, item_id)
     if item is None:
         raise Refused(Reason.MISSING, missing, event)
+    return item
+
+
+def item_by_either(
+    db: sqlite3.Connection, kind: str, noun: str, named: Mapping[str, str | None]
+) -> Item:
+    """An item that is named in exactly one of two ways, by its id or by its name.
+
+    Raises:
+        MlflowException: it is named in both ways or in none.
+        Refused: it is not there.
+    """
+    (id_field, item_id), (name_field, name) = named.items()
+    if (item_id is None) == (name is None):
+        raise MlflowException(
+            f"Exactly one of {id_field} or {name_field} must be provided", INVALID_PARAMETER_VALUE
+        )
+    if item_id:
+        return existing_item(db, kind, item_id, f"{noun} not found ({id_field}='{item_id}')")
+    item = None if name is None else item_named(db, kind, name)
+    if item is None:
+        raise Refused(Reason.MISSING, f"{noun} not found ({name_field}='{name}')")
     return item
 
 

@@ -12,6 +12,11 @@ from .edge import mlflow_errors
 from .empty_families import EmptyFamilies
 from .evaluation_datasets import EvaluationDatasets
 from .evaluation_records import EvaluationRecords
+from .gateway_bindings import GatewayBindings
+from .gateway_budgets import GatewayBudgets
+from .gateway_endpoints import GatewayEndpoints
+from .gateway_models import GatewayModels
+from .gateway_secrets import GatewaySecrets
 from .inputs import RunInputsLogging
 from .issues import Issues
 from .label_schemas import LabelSchemas
@@ -52,6 +57,11 @@ _SERVER_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 @later_families
 class LedgerTrackingStore(
     Issues,
+    GatewaySecrets,
+    GatewayBindings,
+    GatewayBudgets,
+    GatewayEndpoints,
+    GatewayModels,
     LabelSchemas,
     EvaluationDatasets,
     EvaluationRecords,

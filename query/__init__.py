@@ -9,6 +9,16 @@ from .evaluation_datasets import (
     known_records,
 )
 from .experiments import ExperimentRow, experiment_by_name, experiment_row, find_experiments
+from .gateway import (
+    GatewayEndpointRow,
+    GatewayMapping,
+    GatewayModelRow,
+    definition_of,
+    gateway_endpoint_rows,
+    gateway_model_rows,
+    model_is_used,
+    with_secret,
+)
 from .issues import IssueRow, find_issues, issue_row
 from .items import (
     Item,
@@ -95,6 +105,9 @@ __all__ = [
     "Details",
     "ExperimentRow",
     "Filter",
+    "GatewayEndpointRow",
+    "GatewayMapping",
+    "GatewayModelRow",
     "IssueRow",
     "Item",
     "LoggedModelRow",
@@ -123,6 +136,7 @@ __all__ = [
     "compare",
     "correlated",
     "dataset_summaries",
+    "definition_of",
     "deleted_logged_models",
     "deleted_run_ids",
     "evaluation_records",
@@ -141,6 +155,8 @@ __all__ = [
     "find_sessions",
     "find_traces",
     "find_versions",
+    "gateway_endpoint_rows",
+    "gateway_model_rows",
     "ilike_duckdb",
     "ilike_sqlite",
     "is_logged_model",
@@ -160,6 +176,7 @@ __all__ = [
     "metric_history",
     "metric_points",
     "model_attribute",
+    "model_is_used",
     "model_row",
     "model_uid",
     "parents_of_named",
@@ -177,4 +194,5 @@ __all__ = [
     "version_row",
     "webhook_row",
     "webhook_rows",
+    "with_secret",
 ]

@@ -25,6 +25,8 @@ MAX_TEXT = 200
 """A text that is longer is shortened."""
 
 _HIDDEN = "(encrypted)"
+_NEVER_SHOWN = "secret"
+"""How the names of content fields begin that are never shown, encrypted though they are."""
 _MAX_ENTRIES = 10
 _OF_SUBJECT = {
     "command_key", "command_subject", "command_topic", "experiment_id", "model_id", "name", "owner",
@@ -56,14 +58,14 @@ def short(event: Event, redacted: bool = False) -> dict[str, Any]:
         detail |= _run_data(event.content)
     elif event.content is not None:
         for name in type(event.content).model_fields:
-            detail |= _entry(name, getattr(event.content, name))
+            detail |= _content_entry(name, getattr(event.content, name))
     if redacted:
         detail["redacted"] = True
     return detail
 
 
 def full(event: Event) -> dict[str, Any]:
-    """Everything the event says; packed metrics as points, a webhook's secret left out.
+    """Everything the event says; packed metrics as points, secrets left out.
 
     A chunk's bytes stand in base64.
     """
@@ -85,8 +87,9 @@ def full(event: Event) -> dict[str, Any]:
             del content[name]
     if content and isinstance(event, BlobChunkLogged):
         content["data"] = base64.b64encode(content["data"]).decode("ascii")
-    if content and content.get("secret"):
-        content["secret"] = _HIDDEN
+    for name in content or ():
+        if content and name.startswith(_NEVER_SHOWN) and content[name]:
+            content[name] = _HIDDEN
     return values
 
 
@@ -101,9 +104,12 @@ def _entry(name: str, value: Any) -> dict[str, Any]:
     """One field, unless it says nothing."""
     if value is None or value in ([], False):
         return {}
-    if name == "secret":
-        return {name: _HIDDEN}
     return {name: _plain(value)}
+
+
+def _content_entry(name: str, value: Any) -> dict[str, Any]:
+    hidden = name.startswith(_NEVER_SHOWN) and value is not None
+    return {name: _HIDDEN} if hidden else _entry(name, value)
 
 
 def _plain(value: Any) -> Any:

@@ -63,6 +63,45 @@ from .experiments import (
     ExperimentTagSet,
     ExperimentTagSetContent,
 )
+from .gateway_bindings import (
+    GatewayBindingContent,
+    GatewayBindingCreated,
+    GatewayBindingDeleted,
+    GatewayBindingEvent,
+)
+from .gateway_budgets import (
+    GatewayBudgetContent,
+    GatewayBudgetCreated,
+    GatewayBudgetDeleted,
+    GatewayBudgetEvent,
+    GatewayBudgetUpdated,
+)
+from .gateway_endpoints import (
+    GatewayEndpointContent,
+    GatewayEndpointCreated,
+    GatewayEndpointDeleted,
+    GatewayEndpointEvent,
+    GatewayEndpointModel,
+    GatewayEndpointTagDeleted,
+    GatewayEndpointTagsSet,
+    GatewayEndpointUpdated,
+    GatewayModelAttached,
+    GatewayModelDetached,
+)
+from .gateway_models import (
+    GatewayModelContent,
+    GatewayModelCreated,
+    GatewayModelDeleted,
+    GatewayModelEvent,
+    GatewayModelUpdated,
+)
+from .gateway_secrets import (
+    GatewaySecretContent,
+    GatewaySecretCreated,
+    GatewaySecretDeleted,
+    GatewaySecretEvent,
+    GatewaySecretUpdated,
+)
 from .issues import IssueContent, IssueCreated, IssueCreatedContent, IssueEvent, IssueUpdated
 from .items import ItemEvent, ItemTagsContent, item_kinds
 from .label_schemas import (
@@ -257,6 +296,35 @@ __all__ = [
     "ExperimentTagSet",
     "ExperimentTagSetContent",
     "Figure",
+    "GatewayBindingContent",
+    "GatewayBindingCreated",
+    "GatewayBindingDeleted",
+    "GatewayBindingEvent",
+    "GatewayBudgetContent",
+    "GatewayBudgetCreated",
+    "GatewayBudgetDeleted",
+    "GatewayBudgetEvent",
+    "GatewayBudgetUpdated",
+    "GatewayEndpointContent",
+    "GatewayEndpointCreated",
+    "GatewayEndpointDeleted",
+    "GatewayEndpointEvent",
+    "GatewayEndpointModel",
+    "GatewayEndpointTagDeleted",
+    "GatewayEndpointTagsSet",
+    "GatewayEndpointUpdated",
+    "GatewayModelAttached",
+    "GatewayModelContent",
+    "GatewayModelCreated",
+    "GatewayModelDeleted",
+    "GatewayModelDetached",
+    "GatewayModelEvent",
+    "GatewayModelUpdated",
+    "GatewaySecretContent",
+    "GatewaySecretCreated",
+    "GatewaySecretDeleted",
+    "GatewaySecretEvent",
+    "GatewaySecretUpdated",
     "IdentityConflict",
     "InputsLogged",
     "InputsLoggedContent",

@@ -17,13 +17,42 @@ from mlflow_ledger.schemas import ItemEvent, Reason, Refused
 
 from .context import Context, experiment_number, rule
 
-__all__ = ["Family", "families", "forget_children"]
+__all__ = ["Family", "Held", "Reference", "add_item", "families", "forget_children", "forget_item"]
 
 E = TypeVar("E", bound=ItemEvent)
 About = Callable[[Context, E, dict[str, Any]], None]
 
 _NO_FIELDS = {"content", "cleared"}
 _FAMILIES: dict[str, Family] = {}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A field that names what must be there when it is said; ``missing`` may name its ``{id}``.
+
+    Of a field that holds a part, or a list of parts, ``field`` is ``<field>.<field of the part>``.
+    """
+
+    field: str
+    kind: str
+    missing: str
+    reason: Reason = Reason.MISSING
+
+    def named(self, event: ItemEvent) -> list[str]:
+        """The ids that an event names."""
+        field, _, inner = self.field.partition(".")
+        value = getattr(event, field, None)
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        return [str(getattr(part, inner)) if inner else str(part) for part in values]
+
+
+@dataclass(frozen=True)
+class Held:
+    """An item that one of another kind names in ``field`` may not be deleted."""
+
+    kind: str
+    field: str
+    held: str
 
 
 @dataclass(frozen=True)
@@ -53,6 +82,12 @@ class Family:
     """What is said where tags are set on an item that is missing, if it is not ``missing``."""
     derive: Callable[[Context, dict[str, Any]], None] | None = None
     """Adds to the fields of a new item what follows from them."""
+    taken: Reason = Reason.EXISTS
+    """Why a name that another item has is refused."""
+    references: tuple[Reference, ...] = ()
+    held_by: tuple[Held, ...] = ()
+    apart: frozenset[str] = frozenset()
+    """Fields that a rule of the family's own keeps elsewhere."""
 
     def created(self, event: type[ItemEvent]) -> Family:
         """An event that brings an item into being: its id, and its name, are given once."""
@@ -75,7 +110,7 @@ class Family:
 
         def register(function: About[E]) -> About[E]:
             def decide(context: Context, event: E) -> None:
-                _, _, document = self._existing(context, event)
+                _, _, document = self.existing(context, event)
                 function(context, event, json.loads(document))
 
             rule(event)(decide)
@@ -105,7 +140,7 @@ class Family:
         Raises:
             Refused: there is no such item; ``missing`` and ``reason`` say so in other words.
         """
-        fields: dict[str, Any] = json.loads(self._existing(context, event, missing, reason)[2])
+        fields: dict[str, Any] = json.loads(self.existing(context, event, missing, reason)[2])
         return fields
 
     def save(
@@ -124,36 +159,28 @@ class Family:
 
     def create(self, context: Context, event: ItemEvent) -> None:
         """What :meth:`created` does, for a rule that does more."""
-        now_ms, parent, fields = context.envelope.time_ms, "", _fields(event)
+        parent, fields = "", self._fields(event)
         if self.parent is not None:
             parent_id = str(getattr(event, self.parent))
             self._check_parent(context, event, parent_id)
             parent = f"{self.parent_kind}:/{parent_id}"
         tags = fields.pop("tags", None)
+        self._check_references(context, event)
         if _row(context, event) is not None:
-            raise self._refusal(event, parent)
+            raise self._refusal(event, parent, Reason.EXISTS)
         name = self._name(context, event, parent)
         if self.derive is not None:
             self.derive(context, fields)
-        context.write(
-            "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            event.kind,
-            event.key,
-            context.envelope.workspace,
-            parent,
-            name,
-            now_ms,
-            now_ms,
-            _document(fields),
-        )
+        add_item(context, event.kind, event.key, parent, fields, name)
         if tags:
             _set_tags(context, event, tags)
 
     def update(self, context: Context, event: ItemEvent) -> None:
         """What :meth:`updated` does, for a rule that does more."""
-        parent, name, document = self._existing(context, event)
-        given = _fields(event)
+        parent, name, document = self.existing(context, event)
+        given = self._fields(event)
         given.pop("tags", None)
+        self._check_references(context, event)
         new = None if self.name is None else getattr(event, self.name, None)
         if new is not None and new != name:
             self._check_name(context, event, parent, new)
@@ -171,16 +198,24 @@ class Family:
         )
 
     def _delete(self, context: Context, event: ItemEvent) -> None:
-        self._existing(context, event)
-        _forget(context, event.kind, event.key)
+        self.existing(context, event)
+        for held in self.held_by:
+            if context.row(
+                "SELECT 1 FROM items WHERE kind = ? AND json_extract(fields, ?) = ?",
+                held.kind,
+                f"$.{held.field}",
+                event.key,
+            ):
+                raise Refused(Reason.STATE, held.held)
+        forget_item(context, event.kind, event.key)
 
     def _set_tags(self, context: Context, event: ItemEvent) -> None:
-        self._existing(context, event, self.untagged)
+        self.existing(context, event, self.untagged)
         tags = [tag.model_dump() for tag in getattr(event.content, "tags", ())]
         _set_tags(context, event, tags)
 
     def _delete_tag(self, context: Context, event: ItemEvent) -> None:
-        self._existing(context, event)
+        self.existing(context, event)
         tag = event.tag  # type: ignore[attr-defined]  # by what tag_deleted asks for
         gone = context.write(
             "DELETE FROM item_tags WHERE kind = ? AND item_id = ? AND key = ?",
@@ -191,13 +226,14 @@ class Family:
         if not gone and self.tag_missing is not None:
             raise Refused(Reason.MISSING, _told(self.tag_missing, event))
 
-    def _existing(
+    def existing(
         self,
         context: Context,
         event: ItemEvent,
         missing: str | None = None,
         reason: Reason = Reason.MISSING,
     ) -> Any:
+        """The row of an item that must be there; ``missing`` and ``reason`` say so otherwise."""
         row = _row(context, event)
         if row is not None and self.dead is not None:
             field, value = self.dead
@@ -230,29 +266,56 @@ class Family:
             name,
             event.key,
         ):
-            raise self._refusal(event, parent)
+            raise self._refusal(event, parent, self.taken)
 
     def _check_parent(self, context: Context, event: ItemEvent, parent_id: str) -> None:
-        if self.parent_kind == "experiments":
-            found = context.row(
-                "SELECT 1 FROM experiments WHERE experiment_id = ? AND lifecycle <> 'purged'",
-                experiment_number(parent_id),
-            )
-        else:
-            found = context.row(
-                "SELECT 1 FROM items WHERE kind = ? AND item_id = ?", self.parent_kind, parent_id
-            )
-        if not found:
+        if not _there(context, self.parent_kind, parent_id):
             raise Refused(Reason.MISSING, _told(self.parent_missing, event, id=parent_id))
 
-    def _refusal(self, event: ItemEvent, parent: str) -> Refused:
+    def _check_references(self, context: Context, event: ItemEvent) -> None:
+        for reference in self.references:
+            for item_id in reference.named(event):
+                if not _there(context, reference.kind, item_id):
+                    raise Refused(reference.reason, reference.missing.format(id=item_id))
+
+    def _fields(self, event: ItemEvent) -> dict[str, Any]:
+        """What an event says beside the item's id, structure and content alike."""
+        said = event.model_dump(exclude={*_NO_FIELDS, *self.apart, event.id_field})
+        if event.content is not None:
+            said |= event.content.model_dump()
+        return {name: value for name, value in said.items() if value is not None}
+
+    def _refusal(self, event: ItemEvent, parent: str, reason: Reason) -> Refused:
         parent_id = parent.partition(":/")[2]
-        return Refused(Reason.EXISTS, _told(self.exists, event, parent_id=parent_id))
+        return Refused(reason, _told(self.exists, event, parent_id=parent_id))
 
 
 def families() -> Mapping[str, Family]:
     """All small families by kind."""
     return MappingProxyType(_FAMILIES)
+
+
+def add_item(
+    context: Context,
+    kind: str,
+    item_id: str,
+    parent: str,
+    fields: dict[str, Any],
+    name: str | None = None,
+) -> None:
+    """Bring an item into being; whoever does so has looked whether it may be."""
+    now_ms = context.envelope.time_ms
+    context.write(
+        "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        kind,
+        item_id,
+        context.envelope.workspace,
+        parent,
+        name,
+        now_ms,
+        now_ms,
+        _document(fields),
+    )
 
 
 def forget_children(context: Context, parent: str) -> None:
@@ -261,10 +324,11 @@ def forget_children(context: Context, parent: str) -> None:
         "SELECT kind, item_id FROM items WHERE parent = ?", (parent,)
     ).fetchall()
     for kind, item_id in children:
-        _forget(context, kind, item_id)
+        forget_item(context, kind, item_id)
 
 
-def _forget(context: Context, kind: str, item_id: str) -> None:
+def forget_item(context: Context, kind: str, item_id: str) -> None:
+    """Take away an item with its tags and all that belongs to it."""
     for table in ("items", "item_tags"):
         context.write(f"DELETE FROM {table} WHERE kind = ? AND item_id = ?", kind, item_id)
     forget_children(context, f"{kind}:/{item_id}")
@@ -275,6 +339,13 @@ def _told(text: str, event: ItemEvent, **more: str) -> str:
     return text.format_map(said | {"id": event.key} | more)
 
 
+def _there(context: Context, kind: str, item_id: str) -> bool:
+    if kind == "experiments":
+        sql = "SELECT 1 FROM experiments WHERE experiment_id = ? AND lifecycle <> 'purged'"
+        return bool(context.row(sql, experiment_number(item_id)))
+    return bool(context.row("SELECT 1 FROM items WHERE kind = ? AND item_id = ?", kind, item_id))
+
+
 def _row(context: Context, event: ItemEvent) -> Any:
     return context.row(
         "SELECT parent, name, fields FROM items WHERE kind = ? AND item_id = ?",
@@ -283,16 +354,12 @@ def _row(context: Context, event: ItemEvent) -> Any:
     )
 
 
-def _fields(event: ItemEvent) -> dict[str, Any]:
-    """What an event says beside the item's id, structure and content alike."""
-    said = event.model_dump(exclude={*_NO_FIELDS, event.id_field})
-    if event.content is not None:
-        said |= event.content.model_dump()
-    return {name: value for name, value in said.items() if value is not None}
-
-
 def _document(fields: dict[str, Any]) -> str:
-    return json.dumps(fields, sort_keys=True)
+    try:
+        return json.dumps(fields, sort_keys=True, allow_nan=False)
+    except ValueError as error:
+        # SQLite could not look into such a document.
+        raise Refused(Reason.INVALID, "An item's numbers must be finite") from error
 
 
 def _set_tags(context: Context, event: ItemEvent, tags: list[dict[str, Any]]) -> None:

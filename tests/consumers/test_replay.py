@@ -89,7 +89,7 @@ def test_histories_hold_every_event_type_accepted_and_every_kind_of_verdict() ->
     kinds: Counter[str] = Counter()
     for seed in range(150):
         state = State()
-        _, records = logged(seed)
+        _, records = logged(seed, 2 * EVENTS)
         for stored, verdict in zip(records, state.apply(records), strict=True):
             kinds[verdict.kind] += 1
             if verdict.kind == "accepted":

@@ -373,16 +373,20 @@ CASES += [
 
 
 def parents_of(event: ItemEvent) -> tuple[Event, ...]:
-    """What an item of a small family goes with, and what that goes with."""
+    """What an item of a small family goes with or names, and what that goes with or names."""
     family = families()[event.kind]
-    if family.parent is None:
-        return ()
-    parent_id = getattr(event, family.parent)
-    if family.parent_kind == "experiments":
-        return (EXPERIMENT.model_copy(update={"experiment_id": parent_id}),)
-    created = next(e for e in SAMPLES if isinstance(e, ItemEvent) and e.kind == family.parent_kind)
-    parent = created.model_copy(update={created.id_field: parent_id})
-    return (*parents_of(parent), parent)
+    named = [(each.kind, item_id) for each in family.references for item_id in each.named(event)]
+    if family.parent is not None:
+        named.append((family.parent_kind, getattr(event, family.parent)))
+    found: list[Event] = []
+    for kind, item_id in named:
+        if kind == "experiments":
+            found.append(EXPERIMENT.model_copy(update={"experiment_id": item_id}))
+            continue
+        created = next(e for e in SAMPLES if isinstance(e, ItemEvent) and e.kind == kind)
+        item = created.model_copy(update={created.id_field: item_id})
+        found += [each for each in (*parents_of(item), item) if each not in found]
+    return tuple(found)
 
 
 def named_by(event: ItemEvent) -> tuple[Event, ...]:

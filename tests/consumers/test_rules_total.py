@@ -22,7 +22,8 @@ packed = st.sampled_from([b"", bytes(4), bytes(8), b"\x01\0\0\0", b"\xff" * 8, b
 
 def values(annotation: Any) -> st.SearchStrategy[Any]:
     """Values of a field's type, few enough that events meet."""
-    plain = {str: texts, int: longs, bool: st.booleans(), bytes: packed, type(None): st.none()}
+    plain = {str: texts, int: longs, float: st.floats(), bool: st.booleans(), bytes: packed}
+    plain |= {type(None): st.none()}
     if annotation in plain:
         return plain[annotation]
     args = typing.get_args(annotation)

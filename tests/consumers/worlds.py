@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import random
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from mlflow_ledger import schemas as say
 from mlflow_ledger.consumers.rules.items import families
@@ -20,6 +22,7 @@ _STAGES = ("None", "Staging", "Production", "Archived")
 _DESTRUCTIVE = ("_deleted", "_purged", "_collected")
 _COMMON = (
     "run_data", "run_data", "run_data", "run_created", "version_created", "artifact_logged",
+    "experiment_deleted", "experiment_purged",
 )  # fmt: skip
 
 
@@ -38,6 +41,7 @@ class World:
                 self._makers[_snake(type(sample).__name__)] = partial(self._item, sample)
         self._names = list(self._makers)
         self._items = [name for name in self._names if not hasattr(self, f"say_{name}")]
+        self._made: dict[str, list[str]] = defaultdict(list)
         self._written_ns = 10**18
 
     def events(self, count: int) -> list[Event]:
@@ -125,15 +129,38 @@ class World:
     def _item(self, sample: ItemEvent) -> Event:
         """An event of a small family like ``sample``: about few ids, with few names and parents."""
         family = families()[sample.kind]
-        drawn = {sample.id_field: self._pick(sample.kind, 3)}
+        drawn: dict[str, Any] = {sample.id_field: self._pick(sample.kind, 3)}
         if family.name is not None and getattr(sample, family.name, None) is not None:
             drawn[family.name] = self._pick("name", 3)
         if family.parent is not None and hasattr(sample, family.parent):
             experiments = family.parent_kind == "experiments"
             drawn[family.parent] = (
-                self._experiment() if experiments else self._pick(family.parent_kind, 3)
+                self._experiment() if experiments else self._named(family.parent_kind, "", "")
             )
+        for reference in family.references:
+            field, _, inner = reference.field.partition(".")
+            value = getattr(sample, field, None)
+            if value is not None:
+                drawn[field] = self._named(reference.kind, value, inner)
+        for field in family.apart:
+            if isinstance(getattr(sample, field, None), str):
+                drawn[field] = self._pick(field, 6)
+        if type(sample).__name__.endswith("Created"):
+            self._made[sample.kind].append(drawn[sample.id_field])
         return sample.model_copy(update=drawn)
+
+    def _named(self, kind: str, value: Any, inner: str) -> Any:
+        """What a field says that names items of a kind, itself or in the parts it holds."""
+        if isinstance(value, list):
+            return [self._named(kind, part, inner) for part in value]
+        there = self._made[kind][-6:]
+        item_id = self._experiment() if kind == "experiments" else self._pick(kind, 3)
+        if there and self._random.random() < 0.8:
+            item_id = self._random.choice(there)
+        if not inner:
+            return item_id
+        ids = {name: self._pick(name, 6) for name in vars(value) if name.endswith("_id")}
+        return value.model_copy(update=ids | {inner: item_id})
 
     # --- one maker for each event type; its name says which
 
@@ -525,14 +552,29 @@ class World:
         return say.AssessmentDeleted(trace_id=self._trace(), assessment_id=self._pick("a-", 3))
 
 
+def _depth(kind: str) -> int:
+    """How many kinds of items must be there before one of this kind can be."""
+    family = families().get(kind)
+    if family is None:
+        return 0
+    named = [reference.kind for reference in family.references]
+    named += [] if family.parent is None else [family.parent_kind]
+    return 1 + max(map(_depth, named), default=0)
+
+
 def _snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
+_CREATED = [e for e in SAMPLES if isinstance(e, ItemEvent) and type(e).__name__.endswith("Created")]
 _OPENING = (
     "experiment_created", "experiment_created", *("run_created",) * 5, *("model_created",) * 3,
     *("version_created",) * 6, *("logged_model_created",) * 3, *("webhook_created",) * 2,
     *("trace_started",) * 2, *("spans_logged",) * 2,
-    *(_snake(type(e).__name__) for e in SAMPLES if type(e).__name__.endswith("Created")) ,
+    *(
+        _snake(type(e).__name__)
+        for e in sorted(_CREATED, key=lambda e: _depth(e.kind))
+        for _ in range(2)
+    ),
 )  # fmt: skip
 """What most histories begin with, so that later events have something to be about."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,9 @@ class FamilyMachine(RuleBasedStateMachine):
             return there[value.number % len(there)]
         if isinstance(value, dict):
             return {key: self.resolve(item) for key, item in value.items()}
+        if is_dataclass(value) and not isinstance(value, type):
+            given = {field.name: getattr(value, field.name) for field in fields(value)}
+            return replace(value, **self.resolve(given))
         return [self.resolve(item) for item in value] if isinstance(value, list) else value
 
     def teardown(self) -> None:

@@ -12,6 +12,11 @@ from mlflow_ledger.producers.assessments import Assessments
 from mlflow_ledger.producers.empty_families import EmptyFamilies
 from mlflow_ledger.producers.evaluation_datasets import EvaluationDatasets
 from mlflow_ledger.producers.evaluation_records import EvaluationRecords
+from mlflow_ledger.producers.gateway_bindings import GatewayBindings
+from mlflow_ledger.producers.gateway_budgets import GatewayBudgets
+from mlflow_ledger.producers.gateway_endpoints import GatewayEndpoints
+from mlflow_ledger.producers.gateway_models import GatewayModels
+from mlflow_ledger.producers.gateway_secrets import GatewaySecrets
 from mlflow_ledger.producers.issues import Issues
 from mlflow_ledger.producers.label_schemas import LabelSchemas
 from mlflow_ledger.producers.later import later_methods
@@ -67,7 +72,8 @@ TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
     later_methods(LedgerTrackingStore)
 )
 _KINDS = (
-    Assessments, EvaluationDatasets, EvaluationRecords, Issues, LabelSchemas, McpAccessEndpoints,
+    Assessments, EvaluationDatasets, EvaluationRecords, GatewayBindings, GatewayBudgets,
+    GatewayEndpoints, GatewayModels, GatewaySecrets, Issues, LabelSchemas, McpAccessEndpoints,
     McpServerVersions, McpServers, ReviewQueueItems, ReviewQueues, Scorers, SpanLogging, TraceLinks,
     TraceMetrics, TraceSearching, Traces,
 )  # fmt: skip

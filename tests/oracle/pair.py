@@ -27,6 +27,7 @@ from .sides import Ref, Side, Text, TokenRef, differences, resolve, short
 from .stores import Factory, Stores, Template, now
 
 __all__ = [
+    "MADE_BESIDE",
     "MAKERS",
     "Answer",
     "Factory",
@@ -205,6 +206,10 @@ class Pair:
 
     def _learn(self, answer: Answer) -> None:
         """Note the ids that the two stores gave to what this call made."""
+        if answer.method in MADE_BESIDE:
+            mine, theirs = (MADE_BESIDE[answer.method](v) for v in (answer.value, answer.other))
+            if mine and theirs and mine != theirs:
+                self.sides[1].canonical.setdefault(theirs, mine)
         try:
             ids = [MAKERS[answer.method](value) for value in (answer.value, answer.other)]
         except (KeyError, AttributeError):
@@ -229,6 +234,9 @@ MAKERS: dict[str, Callable[[Any], str]] = {
     "create_webhook": lambda webhook: str(webhook.webhook_id),
 }
 """By method the id of what it has made; the tests of a family add its own."""
+
+MADE_BESIDE: dict[str, Callable[[Any], str | None]] = {}
+"""By method the id of an experiment that it may have made besides, or that shows one."""
 
 
 def _code(error: Exception) -> str:

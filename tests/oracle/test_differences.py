@@ -9,12 +9,24 @@ import math
 from typing import Any
 
 import pytest
-from mlflow.entities import ExperimentTag, LoggedModelTag, Metric, Param, RunTag
+from mlflow.entities import (
+    ExperimentTag,
+    GatewayEndpointModelConfig,
+    LoggedModelTag,
+    Metric,
+    Param,
+    RunTag,
+)
+from mlflow.entities.gateway_budget_policy import BudgetDuration, BudgetDurationUnit
+from mlflow.entities.gateway_endpoint import GatewayModelLinkageType
+from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.gateway.config_resolver import get_endpoint_config
 from mlflow.utils.search_utils import SearchUtils
 
 from .pair import Answer, Factory, Pair
 from .stores import make_ledger
 from .test_core import INVALID, new_run
+from .test_gateway_models import model_of, secret_of
 
 RUN: dict[str, Any] = {"user_id": "u", "start_time": 1, "tags": [], "run_name": "n"}
 
@@ -152,6 +164,32 @@ def test_a_token_that_no_answer_had(pair: Pair) -> None:
         for found in (answer.value, answer.other)
     ]
     assert offsets == [1, 2]  # MLflow's next page has the second experiment once more
+
+
+@pytest.mark.parametrize("weight", [math.inf, math.nan], ids=repr)
+def test_weights_and_amounts_are_finite(pair: Pair, weight: float) -> None:
+    model = model_of(pair, secret_of(pair))
+    config = GatewayEndpointModelConfig(model, GatewayModelLinkageType.PRIMARY, weight=weight)
+    create = {"name": "e", "model_configs": [config], "usage_tracking": False}
+    _, codes = both(pair, "create_gateway_endpoint", **create)
+    mlflow = None if weight == math.inf else "BAD_REQUEST"
+    assert codes == [mlflow, INVALID]
+    policy = {
+        "budget_unit": "USD",
+        "budget_amount": weight,
+        "duration": BudgetDuration(BudgetDurationUnit.DAYS, 1),
+        "target_scope": "GLOBAL",
+        "budget_action": "ALERT",
+    }
+    _, codes = both(pair, "create_budget_policy", **policy)
+    assert codes == [mlflow, INVALID]
+
+
+def test_mlflows_gateway_serves_its_own_store_alone(pair: Pair) -> None:
+    with pytest.raises(MlflowException, match="only supported with SqlAlchemyStore"):
+        get_endpoint_config("chat", pair.sides[1].tracking)
+    with pytest.raises(MlflowException, match="GatewayEndpoint not found"):
+        get_endpoint_config("chat", pair.sides[0].tracking)
 
 
 def test_a_logged_models_tag_has_a_limit(pair: Pair) -> None:

@@ -24,12 +24,6 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
     ("filter_active_experiment_ids", {"experiment_ids": []}),
     ("find_completed_sessions", {"experiment_id": "0", **SESSIONS}),
     ("find_completed_sessions", {"experiment_id": "77", **SESSIONS}),
-    ("list_budget_policies", {}),
-    ("list_endpoint_bindings", {"endpoint_id": "e"}),
-    ("list_gateway_endpoints", {"provider": "p"}),
-    ("list_gateway_guardrails", {"max_results": 3}),
-    ("list_gateway_model_definitions", {"secret_id": "s"}),
-    ("list_secret_infos", {"provider": "p"}),
     ("query_trace_metrics", {**TRACES, "metric_name": "trace_count", "aggregations": [COUNT]}),
     ("query_trace_metrics", {**TRACES, "metric_name": "latency", "aggregations": [MEAN]}),
     (
@@ -48,12 +42,6 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
 ]
 
 ABSENT: list[tuple[str, dict[str, Any]]] = [
-    ("get_budget_policy", {"budget_policy_id": "b"}),
-    ("get_gateway_endpoint", {"endpoint_id": "e"}),
-    ("get_gateway_endpoint", {"name": "it's"}),
-    ("get_gateway_guardrail", {"guardrail_id": "g"}),
-    ("get_gateway_model_definition", {"name": "m"}),
-    ("get_secret_info", {"secret_id": "s"}),
     ("list_endpoint_guardrail_configs", {"endpoint_id": "e"}),
 ]
 
@@ -61,10 +49,7 @@ SENSELESS: list[tuple[str, dict[str, Any]]] = [
     ("calculate_trace_filter_correlation", {"experiment_ids": ["0"], **CORRELATED}
         | {"filter_string1": "nonsense"}),
     ("find_completed_sessions", {"experiment_id": "x", **SESSIONS}),
-    ("get_gateway_endpoint", {}),
-    ("get_secret_info", {"secret_id": "s", "secret_name": "n"}),
     ("list_gateway_guardrails", {"max_results": 0}),
-    ("list_budget_policies", {"max_results": None}),
     ("query_trace_metrics", {**TRACES, "metric_name": "what", "aggregations": [COUNT]}),
     ("query_trace_metrics", {**TRACES, "metric_name": "trace_count", "aggregations": [MEAN]}),
     (
