@@ -21,7 +21,7 @@ from .edge import LedgerStore
 from .gateway_endpoints import existing_endpoint
 from .items import existing_item
 
-__all__ = ["GatewayBindings", "binding_created"]
+__all__ = ["GatewayBindings", "binding_created", "bindings_dropped"]
 
 _KIND = GatewayBindingCreated.kind
 
@@ -95,6 +95,18 @@ def binding_created(
         resource_id=resource_id,
         content=GatewayBindingContent(display_name=display_name, created_by=created_by),
     )
+
+
+def bindings_dropped(
+    db: sqlite3.Connection, resource_type: str, resource_id: str
+) -> list[GatewayBindingDeleted]:
+    """The events by which a resource is bound to nothing any more."""
+    resource = {"resource_type": resource_type, "resource_id": resource_id}
+    return [
+        GatewayBindingDeleted(binding_id=item.item_id)
+        for item in items_of(db, _KIND)
+        if resource.items() <= item.fields.items()
+    ]
 
 
 def _entity(item: Item) -> GatewayEndpointBinding:

@@ -39,8 +39,8 @@ from .items import existing_item, page_of
 __all__ = ["GatewayBudgets"]
 
 _KIND = GatewayBudgetCreated.kind
-_ENDPOINT = BudgetTargetScope.ENDPOINT.value
-_TARGETED = (_ENDPOINT, BudgetTargetScope.USER.value)
+_ENDPOINT, _USER = "ENDPOINT", "USER"  # MLflow 3.12 does not know them
+_TARGETED = (_ENDPOINT, _USER)
 _WORDS = {
     "budget_unit": BudgetUnit,
     "target_scope": BudgetTargetScope,

@@ -33,6 +33,14 @@ def endpoint_of(store: Any, text: str, model: str | None) -> str:
     return _with_endpoint(text, endpoint.endpoint_id)
 
 
+def endpoint_id_in(text: str) -> str | None:
+    """The id of the gateway's endpoint that a kept text names, if it names one."""
+    from mlflow.genai.scorers.scorer_utils import extract_endpoint_ref, is_gateway_model
+
+    model = _model(text)
+    return extract_endpoint_ref(model) if model is not None and is_gateway_model(model) else None
+
+
 def named_or_none(store: Any, text: str) -> str:
     """A text as it is read: an endpoint by its name, or no model where it is gone."""
     from mlflow.genai.scorers.scorer_utils import extract_endpoint_ref, is_gateway_model

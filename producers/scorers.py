@@ -22,6 +22,7 @@ from mlflow_ledger.query import (
 )
 from mlflow_ledger.schemas import (
     Event,
+    GatewayEndpointCreated,
     OnlineScoringConfigContent,
     OnlineScoringConfigured,
     Reason,
@@ -35,9 +36,17 @@ from mlflow_ledger.schemas import (
 
 from .edge import LedgerStore
 from .experiments import DEFAULT_EXPERIMENT_ID, active_experiment, experiment_no
+from .gateway_bindings import binding_created, bindings_dropped
 from .items import say_with_parent
 from .older_mlflow import parse_experiment_ids
-from .scorer_texts import check_online, endpoint_of, model_in, named_or_kept, named_or_none
+from .scorer_texts import (
+    check_online,
+    endpoint_id_in,
+    endpoint_of,
+    model_in,
+    named_or_kept,
+    named_or_none,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import ScorerVersion
@@ -46,6 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["Scorers"]
 
 _KIND = ScorerCreated.kind
+_RESOURCE = "scorer"
 
 
 class Scorers(LedgerStore):
@@ -74,11 +84,12 @@ class Scorers(LedgerStore):
             number = active_experiment(db, experiment_id or DEFAULT_EXPERIMENT_ID).experiment_id
             scorer = item_named(db, _KIND, name, _parent(number))
             if scorer is not None:
-                return [version.model_copy(update={"scorer_id": scorer.item_id})]
+                next_one = version.model_copy(update={"scorer_id": scorer.item_id})
+                return [next_one, *_bound(db, scorer.item_id, name, text)]
             created = ScorerCreated(
                 scorer_id=version.scorer_id, experiment_id=str(number), name=name
             )
-            return [created, version]
+            return [created, version, *_bound(db, version.scorer_id, name, text)]
 
         say_with_parent(self._decide, decide)
 
@@ -131,7 +142,8 @@ class Scorers(LedgerStore):
             scorer = _existing(db, experiment_id, name)
             found = _versions(db, scorer, experiment_id, version)
             if version is None:
-                return [ScorerDeleted(scorer_id=scorer.item_id)]
+                unbound = bindings_dropped(db, _RESOURCE, scorer.item_id)
+                return [*unbound, ScorerDeleted(scorer_id=scorer.item_id)]
             return [ScorerVersionDeleted(version_uid=row.version_uid) for row in found]
 
         self._decide(decide)
@@ -245,6 +257,15 @@ class Scorers(LedgerStore):
             _entity(row, json.dumps(json.loads(named_or_none(self, self._text(row)))))
             for row in rows
         ]
+
+
+def _bound(db: sqlite3.Connection, scorer_id: str, name: str, text: str) -> list[Event]:
+    """What binds a scorer to the endpoint that its text names, in place of another."""
+    endpoint_id = endpoint_id_in(text)
+    if endpoint_id is None or item_of(db, GatewayEndpointCreated.kind, endpoint_id) is None:
+        return []
+    bound = binding_created(endpoint_id, _RESOURCE, scorer_id, display_name=name)
+    return [*bindings_dropped(db, _RESOURCE, scorer_id), bound]
 
 
 def _parent(number: int) -> str:

@@ -8,15 +8,21 @@ from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
+from mlflow.utils import crypto
 
 from . import field_policy
 from .family_machine import Calls, made, play
 from .pair import MAKERS, Factory, Pair, Ref, Template
 from .test_core import INVALID, MISSING
+from .test_gateway_endpoints import endpoint_of, two_models
 
 MAKERS["register_scorer"] = lambda version: str(version.scorer_id)
 MAKERS["upsert_online_scoring_config"] = lambda config: str(config.online_scoring_config_id)
-field_policy.FIELDS |= {("ScorerVersion", "creation_time"): "time"}
+field_policy.FIELDS |= {
+    ("ScorerVersion", "creation_time"): "time",
+    ("GatewayEndpointBinding", "created_at"): "time",
+    ("GatewayEndpointBinding", "last_updated_at"): "time",
+}
 # MLflow selects these without ORDER BY.
 field_policy.RETURNS |= {
     "get_active_online_scorers": "unordered",
@@ -224,3 +230,22 @@ def _look(pair: Pair, ids: Mapping[str, list[Ref]]) -> None:
 
 def test_random_histories(tmp_path: Path, template: Template, factory: Factory) -> None:
     play(tmp_path, template, factory, CALLS, _look)
+
+
+def test_a_scorer_is_bound_to_its_endpoint(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crypto, "PBKDF2_ITERATIONS", 1000)
+    small, large = two_models(pair)
+    endpoints = [endpoint_of(pair, small, name="main"), endpoint_of(pair, large, name="other")]
+    for name in ("main", "other", "main"):
+        text = judge(f"gateway:/{name}")
+        pair.make("register_scorer", experiment_id="0", name="q", serialized_scorer=text)
+        pair.ok("list_endpoint_bindings")
+        pair.ok("get_scorer", experiment_id="0", name="q")
+    pair.ok("delete_scorer", experiment_id="0", name="q", version=1)
+    pair.ok("list_endpoint_bindings")
+    pair.make("register_scorer", experiment_id="0", name="q", serialized_scorer=PLAIN)
+    pair.ok("list_endpoint_bindings")
+    pair.ok("delete_gateway_endpoint", endpoint_id=endpoints[0])
+    pair.ok("list_scorer_versions", experiment_id="0", name="q")
+    pair.ok("delete_scorer", experiment_id="0", name="q")
+    pair.ok("list_endpoint_bindings")
