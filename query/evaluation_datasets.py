@@ -6,13 +6,12 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from mlflow_ledger.consumers.rules.evaluation_datasets import RECORD_KIND
-
 from .conditions import Filter, Order, Sql, compare, ilike_sqlite
 from .items import Item, find_items
 
 __all__ = ["evaluation_records", "find_evaluation_datasets", "known_records"]
 
+_RECORDS = "evaluation_dataset_records"
 _KIND = "evaluation_datasets"
 _COLUMNS = {
     "name": "json_extract(fields, '$.name')",
@@ -67,7 +66,7 @@ def evaluation_records(
     after: tuple[int, str] | None = None,
 ) -> list[Item]:
     """Records of a data set in order of creation, then id; ``after`` one of that time and id."""
-    sql = Sql("WHERE parent = ? AND kind = ?", [f"{_KIND}:/{dataset_id}", RECORD_KIND])
+    sql = Sql("WHERE parent = ? AND kind = ?", [f"{_KIND}:/{dataset_id}", _RECORDS])
     if after is not None:
         sql.add(" AND (created_ms, item_id) > (?, ?)", *after)
     sql.add(" ORDER BY created_ms, item_id LIMIT ? OFFSET ?", limit, offset)
@@ -82,6 +81,6 @@ def known_records(
         "SELECT item_id, name FROM items WHERE parent = ? AND kind = ? "
         "AND (name IN (SELECT value FROM json_each(?)) "
         "OR item_id IN (SELECT value FROM json_each(?)))",
-        (f"{_KIND}:/{dataset_id}", RECORD_KIND, json.dumps(list(hashes)), json.dumps(list(ids))),
+        (f"{_KIND}:/{dataset_id}", _RECORDS, json.dumps(list(hashes)), json.dumps(list(ids))),
     ).fetchall()
     return dict(rows)

@@ -6,12 +6,6 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from mlflow_ledger.schemas import (
-    MCPAccessEndpointCreated,
-    MCPServerCreated,
-    MCPServerVersionCreated,
-)
-
 from .conditions import Filter, Order, Sql, compare, ilike_sqlite
 from .items import Item, item_tags, items_below, items_by_id
 
@@ -23,8 +17,7 @@ __all__ = [
     "mcp_servers",
 ]
 
-_SERVERS, _VERSIONS = MCPServerCreated.kind, MCPServerVersionCreated.kind
-_ENDPOINTS = MCPAccessEndpointCreated.kind
+_SERVERS, _VERSIONS, _ENDPOINTS = "mcp_servers", "mcp_server_versions", "mcp_access_endpoints"
 _ALIASES = "mcp_server_aliases"
 _LATEST = "latest"
 

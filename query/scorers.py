@@ -7,8 +7,6 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from mlflow_ledger.schemas import ScorerCreated, ScorerVersionCreated
-
 from .items import Item, items_of
 
 __all__ = [
@@ -17,6 +15,8 @@ __all__ = [
     "scorer_versions",
     "scorers_configured",
 ]
+
+_SCORERS, _VERSIONS = "scorers", "scorer_versions"
 
 
 class ScorerVersionRow(NamedTuple):
@@ -36,8 +36,8 @@ _COLUMNS = (
     "v.item_id, CAST(v.name AS INTEGER), v.created_ms, v.fields"
 )
 _FROM = (
-    f"FROM items s JOIN items v ON v.parent = '{ScorerCreated.kind}:/' || s.item_id "
-    f"AND v.kind = '{ScorerVersionCreated.kind}' WHERE s.kind = '{ScorerCreated.kind}'"
+    f"FROM items s JOIN items v ON v.parent = '{_SCORERS}:/' || s.item_id "
+    f"AND v.kind = '{_VERSIONS}' WHERE s.kind = '{_SCORERS}'"
 )
 
 
@@ -77,7 +77,7 @@ def latest_scorer_versions(
 
 def scorers_configured(db: sqlite3.Connection) -> list[Item]:
     """The scorers that have been told which part of the traces to score."""
-    return [item for item in items_of(db, ScorerCreated.kind) if "config_id" in item.fields]
+    return [item for item in items_of(db, _SCORERS) if "config_id" in item.fields]
 
 
 def _row(row: tuple[Any, ...]) -> ScorerVersionRow:

@@ -96,8 +96,9 @@ def _find_or_create(context: Context, event: SpansLogged) -> None:
     create_trace(context, trace_id, experiment, event.start_ms, event.state or _IN_PROGRESS)
     if event.end_ms:
         context.write(
-            "UPDATE traces SET execution_time_ms = ? WHERE trace_id = ?",
-            event.end_ms - event.start_ms,
+            "UPDATE traces SET execution_time_ms = ? - ? WHERE trace_id = ?",
+            event.end_ms,
+            event.start_ms,
             trace_id,
         )
     artifacts = KeyValue(key="mlflow.artifactLocation", value=event.artifact_uri)

@@ -192,12 +192,12 @@ def test_what_is_held_at_once_does_not_grow_with_the_state(
     monkeypatch.setattr(clone_module, "_ROW_BATCH", 5)
     monkeypatch.setattr(clone_module, "_CHANGE_BATCH", 4)
     monkeypatch.setattr(clone_module, "_HISTORY_BATCH_BYTES", 24 * 5)
-    events = [e for e in History(7).events(EVENTS) if not isinstance(e, LedgerCreated)]
+    events = [e for e in History(7).events(2 * EVENTS) if not isinstance(e, LedgerCreated)]
     analytics = Analytics(ledger)
-    say(ledger, *events[:100])
+    say(ledger, *events[:EVENTS])
     loaded = agreed(analytics)
     assert loaded == looked_at(ledger)[0]
-    say(ledger, *events[100:])
+    say(ledger, *events[EVENTS:])
     followed = agreed(analytics), catalog(analytics)
     assert followed == looked_at(ledger)
     assert len(batches) > 40

@@ -24,6 +24,7 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
     ("filter_active_experiment_ids", {"experiment_ids": []}),
     ("find_completed_sessions", {"experiment_id": "0", **SESSIONS}),
     ("find_completed_sessions", {"experiment_id": "77", **SESSIONS}),
+    ("list_gateway_guardrails", {"max_results": 3}),
     ("query_trace_metrics", {**TRACES, "metric_name": "trace_count", "aggregations": [COUNT]}),
     ("query_trace_metrics", {**TRACES, "metric_name": "latency", "aggregations": [MEAN]}),
     (
@@ -42,6 +43,7 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
 ]
 
 ABSENT: list[tuple[str, dict[str, Any]]] = [
+    ("get_gateway_guardrail", {"guardrail_id": "g"}),
     ("list_endpoint_guardrail_configs", {"endpoint_id": "e"}),
 ]
 
