@@ -23,10 +23,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.gateway.config_resolver import get_endpoint_config
 from mlflow.utils.search_utils import SearchUtils
 
-from .pair import Answer, Factory, Pair
+from .pair import Answer, Factory, Pair, Text
 from .stores import make_ledger
 from .test_core import INVALID, new_run
 from .test_gateway_models import model_of, secret_of
+from .tracing import span, trace, trace_id
 
 RUN: dict[str, Any] = {"user_id": "u", "start_time": 1, "tags": [], "run_name": "n"}
 
@@ -198,3 +199,35 @@ def test_a_logged_models_tag_has_a_limit(pair: Pair) -> None:
     answer, codes = both(pair, "set_logged_model_tags", model_id=model, tags=tags)
     assert codes == [None, INVALID]
     assert "at most 524288" in str(answer.mismatches)
+
+
+def test_a_trace_told_again_answers_with_its_tags(pair: Pair) -> None:
+    pair.ok("start_trace", trace_info=trace(tags={"a": "1"}))
+    answer, _ = both(pair, "start_trace", trace_info=trace(tags={"b": "2"}))
+    assert "b" not in answer.value.tags
+    assert answer.other.tags["b"] == "2"
+    pair.ok("get_trace_info", trace_id=trace_id(1))
+
+
+def test_a_link_to_a_run_can_be_taken_away(pair: Pair) -> None:
+    run_id = new_run(pair)
+    pair.ok("start_trace", trace_info=trace())
+    given = {"trace_ids": [trace_id(1)], "run_id": run_id}
+    pair.ok("link_traces_to_run", **given)
+    _, codes = both(pair, "unlink_traces_from_run", **given)
+    assert codes == ["NotImplementedError", None]
+    found, _ = both(
+        pair, "search_traces", locations=["0"], filter_string=Text("run_id = '{}'", run_id)
+    )
+    assert [len(found.value[0]), len(found.other[0])] == [1, 0]
+
+
+def test_a_large_span_is_searched_in_part(pair: Pair) -> None:
+    text = "begins " + "x" * 300_000 + " ends"
+    pair.ok("log_spans", location="0", spans=[span(q=text)])
+    [[kept]] = [each.data.spans for each in pair.ok("batch_get_traces", trace_ids=[trace_id(1)])]
+    assert kept.attributes["q"] == text
+    for part, there in (("begins", [1, 1]), ("ends", [1, 0])):
+        wanted = f"span.attributes.q LIKE '%{part}%'"
+        found, _ = both(pair, "search_traces", locations=["0"], filter_string=wanted)
+        assert [len(found.value[0]), len(found.other[0])] == there
