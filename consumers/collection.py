@@ -20,6 +20,9 @@ _COLUMNS = (
     "datasets.profile",
     "registered_models.description",
     "model_versions.description",
+    "spans.text",
+    "assessments.error",
+    "assessments.rationale",
 )
 CLAIM_CHECKS = {
     column: f"SELECT {column} FROM {column.partition('.')[0]} WHERE typeof({column}) = 'blob'"

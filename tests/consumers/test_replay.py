@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from mlflow_ledger.bus import MemoryLog, Outgoing, Partition, Stored
+from mlflow_ledger.consumers import CLAIM_CHECKS
 from mlflow_ledger.schemas import event_types
 
 from .folding import LEDGER_ID, PARTITIONS, Bench, Clock, State
@@ -114,6 +115,22 @@ def test_histories_leave_something_in_every_table() -> None:
         empty = set(tables) - filled
         state.close()
     assert not empty, empty
+
+
+def test_whoever_collects_blobs_knows_every_column_that_names_one() -> None:
+    naming: set[str] = set()
+    for seed in range(25):
+        state = State()
+        state.apply(logged(seed)[1])
+        for table, column in state.rows(
+            "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c "
+            "WHERE t.type = 'table'"
+        ):
+            claims = f"SELECT 1 FROM {table} WHERE hex({column}) LIKE hex('{{\"digest\"') || '%'"
+            if state.rows(f"{claims} AND typeof({column}) = 'blob' LIMIT 1"):
+                naming.add(f"{table}.{column}")
+        state.close()
+    assert {"assessments.rationale", "spans.text"} <= naming <= CLAIM_CHECKS.keys()
 
 
 def test_the_same_seed_gives_the_same_history() -> None:
