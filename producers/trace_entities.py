@@ -28,13 +28,12 @@ from mlflow.tracing.constant import (
 from mlflow.utils.validation import _validate_length_limit
 
 from mlflow_ledger.query import AssessmentRow, TraceDetails, TraceRow
+from mlflow_ledger.schemas import TRACE_COSTS, TRACE_TOKENS
 
 from .edge import MAX_WHOLE, MIN_WHOLE
 
 __all__ = [
-    "COSTS",
     "FIGURES",
-    "TOKENS",
     "assessment_entity",
     "finite",
     "token_count",
@@ -45,15 +44,6 @@ __all__ = [
 
 Arrive = Callable[[str | bytes | None], str | None]
 
-TOKENS = (
-    "input_tokens",
-    "output_tokens",
-    "total_tokens",
-    "cache_read_input_tokens",
-    "cache_creation_input_tokens",
-    "cache_creation_input_tokens_above_1hr",
-)
-COSTS = ("input_cost", "output_cost", "total_cost")
 
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[[Any], float | None]]] = {}
 """Metadata that the state keeps as numbers: their columns, and how a value is read."""
@@ -168,8 +158,8 @@ def token_count(value: Any) -> int | None:
     return int(number) if MIN_WHOLE <= number <= MAX_WHOLE else None
 
 
-FIGURES[TraceMetadataKey.TOKEN_USAGE] = (TOKENS, token_count)
-FIGURES[TraceMetadataKey.COST] = (COSTS, finite)
+FIGURES[TraceMetadataKey.TOKEN_USAGE] = (TRACE_TOKENS, token_count)
+FIGURES[TraceMetadataKey.COST] = (TRACE_COSTS, finite)
 
 
 def valid_session(session_id: str | None) -> str | None:

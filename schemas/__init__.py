@@ -226,6 +226,8 @@ from .scorers import (
     ScorerVersionEvent,
 )
 from .traces import (
+    TRACE_COSTS,
+    TRACE_TOKENS,
     Figure,
     SpanHead,
     SpansLogged,
@@ -246,6 +248,8 @@ from .webhooks import WebhookContent, WebhookCreated, WebhookDeleted, WebhookEve
 
 __all__ = [
     "MAX_FLOAT",
+    "TRACE_COSTS",
+    "TRACE_TOKENS",
     "ActorKind",
     "ArtifactDeleted",
     "ArtifactError",

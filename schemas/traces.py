@@ -9,6 +9,8 @@ from pydantic import Field
 from .event import Content, Event, KeyValue, Part, Text
 
 __all__ = [
+    "TRACE_COSTS",
+    "TRACE_TOKENS",
     "Figure",
     "SpanHead",
     "SpanText",
@@ -25,6 +27,18 @@ __all__ = [
     "TraceTagSet",
     "TraceTagSetContent",
 ]
+
+
+TRACE_TOKENS = (
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "cache_creation_input_tokens_above_1hr",
+)
+TRACE_COSTS = ("input_cost", "output_cost", "total_cost")
+"""What a trace counts and costs, by MLflow's names."""
 
 
 class TraceEvent(Event):

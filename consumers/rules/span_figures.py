@@ -7,18 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-__all__ = ["COSTS", "TOKENS", "SpanFigures", "finite", "total", "whole_number"]
+from mlflow_ledger.schemas import TRACE_COSTS
 
-TOKENS = (
-    "input_tokens",
-    "output_tokens",
-    "total_tokens",
-    "cache_read_input_tokens",
-    "cache_creation_input_tokens",
-    "cache_creation_input_tokens_above_1hr",
-)
-COSTS = ("input_cost", "output_cost", "total_cost")
-_ALWAYS = ("input_tokens", "output_tokens", "total_tokens", *COSTS)
+__all__ = ["SpanFigures", "finite", "total", "whole_number"]
+
+_ALWAYS = ("input_tokens", "output_tokens", "total_tokens", *TRACE_COSTS)
 _MOST = 2**63
 
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 
 from mlflow_ledger.schemas import (
+    TRACE_COSTS,
+    TRACE_TOKENS,
     Figure,
     KeyValue,
     Reason,
@@ -16,8 +18,9 @@ from mlflow_ledger.schemas import (
 )
 
 from .context import Context, experiment_number, rule, stored_text
-from .span_figures import COSTS, TOKENS, SpanFigures, finite, total, whole_number
+from .span_figures import SpanFigures, finite, total, whole_number
 from .traces import (
+    FIGURES,
     ONLY_HERE,
     SPANS_LOCATION,
     create_trace,
@@ -42,7 +45,7 @@ _COLUMNS = (
     "excerpt",
     "usage",
     "cost",
-    *COSTS,
+    *TRACE_COSTS,
     "model_name",
     "model_provider",
 )
@@ -65,20 +68,20 @@ def _spans_logged(context: Context, event: SpansLogged) -> None:
     # As in MLflow, what was told of the trace as a whole counts only where these spans could
     # contradict it in more than times.
     told, *known = context.row(
-        f"SELECT started, {', '.join((*TOKENS, *COSTS))} FROM traces WHERE trace_id = ?",
+        f"SELECT started, {', '.join(FIGURES)} FROM traces WHERE trace_id = ?",
         event.trace_id,
     )
     told = bool(told and (event.has_usage or event.has_cost or content.session_id))
     if not told:
         _stretch(context, event)
     _describe(context, event, content)
-    tokens, costs = known[: len(TOKENS)], known[len(TOKENS) :]
+    tokens, costs = known[: len(TRACE_TOKENS)], known[len(TRACE_TOKENS) :]
     if event.has_usage and not (told and any(value is not None for value in tokens)):
-        sums = total(_figures(context, event, "usage"), TOKENS) or {}
+        sums = total(_figures(context, event, "usage"), TRACE_TOKENS) or {}
         counts = ((key, whole_number(value)) for key, value in sums.items())
         set_figures(context, event.trace_id, [pair for pair in counts if pair[1] is not None])
     if event.has_cost and not (told and any(value is not None for value in costs)):
-        sums = total(_figures(context, event, "cost"), COSTS) or {}
+        sums = total(_figures(context, event, "cost"), TRACE_COSTS) or {}
         amounts = ((key, finite(value)) for key, value in sums.items())
         set_figures(context, event.trace_id, [pair for pair in amounts if pair[1] is not None])
 
@@ -122,7 +125,7 @@ def _write_spans(context: Context, event: SpansLogged, content: SpansLoggedConte
     rows = []
     for number, head in enumerate(event.spans):
         said = content.spans[number] if number < len(content.spans) else redacted
-        costs = dict.fromkeys(COSTS) | _numbers(said.cost)
+        costs = dict.fromkeys(TRACE_COSTS) | _numbers(said.cost)
         rows.append(
             (
                 event.trace_id,
@@ -137,7 +140,7 @@ def _write_spans(context: Context, event: SpansLogged, content: SpansLoggedConte
                 said.excerpt,
                 _document(said.usage),
                 _document(said.cost),
-                *(finite(costs[key]) for key in COSTS),
+                *(finite(costs[key]) for key in TRACE_COSTS),
                 said.model_name,
                 said.model_provider,
             )

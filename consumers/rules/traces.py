@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from mlflow_ledger.schemas import (
+    TRACE_COSTS,
+    TRACE_TOKENS,
     KeyValue,
     Reason,
     Refused,
@@ -37,17 +39,7 @@ __all__ = [
     "set_pairs",
 ]
 
-FIGURES = (
-    "input_tokens",
-    "output_tokens",
-    "total_tokens",
-    "cache_read_input_tokens",
-    "cache_creation_input_tokens",
-    "cache_creation_input_tokens_above_1hr",
-    "input_cost",
-    "output_cost",
-    "total_cost",
-)
+FIGURES = (*TRACE_TOKENS, *TRACE_COSTS)
 """Columns of a trace: tokens and costs that are given with it, or else follow from its spans."""
 
 FINALIZED = "mlflow.trace.infoFinalized"
