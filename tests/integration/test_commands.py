@@ -242,6 +242,9 @@ def runs(stage: Stage) -> None:
     for command in ("delete", "restore", "describe"):
         play("runs", command, "--run-id", "0" * 32)
     play("runs", "list", "--experiment-id", "77")
+    play("runs", "link-traces", "--run-id", run_id, "-t", "tr-1", "-t", "tr-2")
+    play("runs", "link-traces", "--run-id", "0" * 32, "-t", "tr-1")
+    play("runs", "link-traces", "--run-id", run_id)
 
 
 def artifacts(stage: Stage) -> None:
@@ -320,18 +323,6 @@ def test_every_subcommand_has_its_place_in_a_scene(program: Group) -> None:
         for name in program.commands[group].commands  # type: ignore[attr-defined]  # a group
     }
     assert there - played == set()
-
-
-def test_traces_are_not_kept_yet(
-    tmp_path: Path, program: Group, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The one command that writes of traces ends with the reason."""
-    uri = f"ledger://{tmp_path}/store"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    stage = Stage(tmp_path, uri, program)
-    run_id = run_with_data(stage, "0")
-    stage.play("runs", "link-traces", "--run-id", run_id, "-t", "tr-1")
-    assert "A ledger has no link_traces_to_run yet" in stage.told[-1]
 
 
 def test_a_command_in_a_process_of_its_own(tmp_path: Path) -> None:
