@@ -58,7 +58,6 @@ INHERITED = {
     "log_spans_async": "log_spans in another thread",
     "close": "ours: lets go of files",
     "test_webhook": "sends a request over the network",
-    "unlink_traces_from_run": "MLflow's SQL store has none: test_differences.py",
 }
 
 
