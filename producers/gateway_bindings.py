@@ -69,14 +69,12 @@ class GatewayBindings(LedgerStore):
         resource_id: str | None = None,
     ) -> list[GatewayEndpointBinding]:
         """All bindings, or those of an endpoint, a type of resource, a resource; oldest first."""
-        items: list[Item] = self._ask(lambda db: items_of(db, _KIND))
-        return [
-            _entity(item)
-            for item in sorted(items, key=lambda item: item.created_ms)
-            if endpoint_id in (None, item.fields["endpoint_id"])
-            and resource_type in (None, item.fields["resource_type"])
-            and resource_id in (None, item.fields["resource_id"])
-        ]
+        wanted = {
+            "endpoint_id": endpoint_id, "resource_type": resource_type, "resource_id": resource_id,
+        }  # fmt: skip
+        matching = {field: value for field, value in wanted.items() if value is not None}
+        items: list[Item] = self._ask(lambda db: items_of(db, _KIND, matching=matching))
+        return [_entity(item) for item in sorted(items, key=lambda item: item.created_ms)]
 
 
 def binding_created(
@@ -102,11 +100,8 @@ def bindings_dropped(
 ) -> list[GatewayBindingDeleted]:
     """The events by which a resource is bound to nothing any more."""
     resource = {"resource_type": resource_type, "resource_id": resource_id}
-    return [
-        GatewayBindingDeleted(binding_id=item.item_id)
-        for item in items_of(db, _KIND)
-        if resource.items() <= item.fields.items()
-    ]
+    bound = items_of(db, _KIND, matching=resource)
+    return [GatewayBindingDeleted(binding_id=item.item_id) for item in bound]
 
 
 def _entity(item: Item) -> GatewayEndpointBinding:

@@ -178,11 +178,7 @@ class LabelSchemas(LedgerStore):
             taken = item_named(db, _KIND, DEFAULT_LABEL_SCHEMA_NAME, _parent(experiment_id))
             return [] if taken else [event]
 
-        try:
-            self._decide(decide)
-        except Refused as refusal:
-            if refusal.reason is not Reason.EXISTS:  # else another host has asked it
-                raise
+        self._decide(decide)  # who loses a race decides again, and finds it asked
 
 
 def _created(experiment_id: str, **said: Any) -> LabelSchemaCreated:
