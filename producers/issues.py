@@ -26,6 +26,7 @@ from mlflow_ledger.schemas import (
 
 from .edge import LedgerStore, start_offset
 from .experiments import check_max_results, experiment_no, seen_experiment
+from .items import of_experiment
 
 __all__ = ["Issues"]
 
@@ -117,7 +118,7 @@ class Issues(LedgerStore):
         check_max_results(max_results, allow_null=True)
         size = SEARCH_ISSUES_DEFAULT_MAX_RESULTS if max_results is None else max_results
         offset = start_offset(page_token)
-        parent = None if experiment_id is None else f"experiments:/{experiment_no(experiment_id)}"
+        parent = None if experiment_id is None else of_experiment(experiment_no(experiment_id))
         filters = [
             Filter(parsed["type"], parsed["key"], parsed["comparator"], parsed["value"])
             for parsed in SearchIssuesUtils.parse_search_filter(filter_string)

@@ -17,11 +17,23 @@ from mlflow_ledger.schemas import Event, Reason, Refused
 
 from .edge import start_offset
 
-__all__ = ["existing_item", "found_page", "item_by_either", "page_of", "say_with_parent"]
+__all__ = [
+    "existing_item",
+    "found_page",
+    "item_by_either",
+    "of_experiment",
+    "page_of",
+    "say_with_parent",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
 _WITH_PARENT = 2
+
+
+def of_experiment(experiment_id: str | int) -> str:
+    """The parent of items that belong to an experiment, as events name it."""
+    return f"experiments:/{int(experiment_id)}"
 
 
 def existing_item(

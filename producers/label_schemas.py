@@ -24,7 +24,7 @@ from mlflow_ledger.schemas import (
 
 from .edge import LedgerStore
 from .experiments import check_max_results, seen_experiment
-from .items import existing_item, page_of
+from .items import existing_item, of_experiment, page_of
 
 if TYPE_CHECKING:
     from mlflow.genai.label_schemas.label_schemas import LabelSchema
@@ -84,7 +84,7 @@ class LabelSchemas(LedgerStore):
 
         def ask(db: sqlite3.Connection) -> Item:
             seen_experiment(db, experiment_id)
-            item = item_named(db, _KIND, name, _parent(experiment_id))
+            item = item_named(db, _KIND, name, of_experiment(experiment_id))
             if item is None:
                 msg = f"Label schema with name '{name}' not found for experiment '{experiment_id}'."
                 raise Refused(Reason.MISSING, msg)
@@ -100,7 +100,7 @@ class LabelSchemas(LedgerStore):
 
         def ask(db: sqlite3.Connection) -> list[Item]:
             seen_experiment(db, experiment_id)
-            return items_of(db, _KIND, _parent(experiment_id))
+            return items_of(db, _KIND, of_experiment(experiment_id))
 
         items = self._ask(ask)
         if not any(item.fields.get("is_default") for item in items):
@@ -175,7 +175,7 @@ class LabelSchemas(LedgerStore):
         )
 
         def decide(db: sqlite3.Connection) -> list[Event]:
-            taken = item_named(db, _KIND, DEFAULT_LABEL_SCHEMA_NAME, _parent(experiment_id))
+            taken = item_named(db, _KIND, DEFAULT_LABEL_SCHEMA_NAME, of_experiment(experiment_id))
             return [] if taken else [event]
 
         self._decide(decide)  # who loses a race decides again, and finds it asked
@@ -194,10 +194,6 @@ def _content(instruction: str | None, given: Any) -> LabelSchemaContent:
     return LabelSchemaContent(instruction=instruction, input_type=kind, input_config=config)
 
 
-def _parent(experiment_id: str) -> str:
-    return f"experiments:/{int(experiment_id)}"
-
-
 def _existing(db: sqlite3.Connection, schema_id: str, event: Event | None = None) -> Item:
     return existing_item(
         db, _KIND, schema_id, f"Label schema with id '{schema_id}' not found.", event
@@ -205,7 +201,7 @@ def _existing(db: sqlite3.Connection, schema_id: str, event: Event | None = None
 
 
 def _refuse_taken(db: sqlite3.Connection, experiment_id: str, name: str, event: Event) -> None:
-    if item_named(db, _KIND, name, _parent(experiment_id)):
+    if item_named(db, _KIND, name, of_experiment(experiment_id)):
         msg = f"Label schema with name '{name}' already exists for experiment '{experiment_id}'."
         raise Refused(Reason.EXISTS, msg, event)
 

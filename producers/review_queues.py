@@ -30,7 +30,7 @@ from mlflow_ledger.schemas import (
 
 from .edge import LedgerStore, start_offset
 from .experiments import check_max_results, experiment_no, seen_experiment
-from .items import existing_item, page_of
+from .items import existing_item, of_experiment, page_of
 
 if TYPE_CHECKING:
     from mlflow.genai.review_queues import ReviewQueue
@@ -60,7 +60,7 @@ class ReviewQueues(LedgerStore):
         def decide(db: sqlite3.Connection) -> list[Event]:
             seen_experiment(db, experiment_id)
             _check_schemas(db, experiment_id, event.schema_ids, event)
-            if item_named(db, _KIND, event.name_key, _parent(experiment_id)):
+            if item_named(db, _KIND, event.name_key, of_experiment(experiment_id)):
                 raise _taken(Reason.EXISTS, event)
             return [event]
 
@@ -75,7 +75,7 @@ class ReviewQueues(LedgerStore):
 
         def decide(db: sqlite3.Connection) -> list[Event]:
             seen_experiment(db, experiment_id)
-            return [] if item_named(db, _KIND, name, _parent(experiment_id)) else [event]
+            return [] if item_named(db, _KIND, name, of_experiment(experiment_id)) else [event]
 
         found = self._decide_and_ask(decide, lambda db: _named(db, experiment_id, name))
         if found.fields["queue_type"] != _USER:
@@ -111,7 +111,7 @@ class ReviewQueues(LedgerStore):
 
         def ask(db: sqlite3.Connection) -> list[Item]:
             seen_experiment(db, experiment_id)
-            items = items_of(db, _KIND, _parent(experiment_id))
+            items = items_of(db, _KIND, of_experiment(experiment_id))
             if user is not None:
                 name = normalize_user(user)
                 items = [item for item in items if name in _users(item)]
@@ -231,10 +231,6 @@ def page_size(max_results: int | None) -> int:
     return max_results
 
 
-def _parent(experiment_id: str) -> str:
-    return f"experiments:/{int(experiment_id)}"
-
-
 def subject_of(queue_id: str) -> str:
     """A queue as events name it."""
     return f"{_KIND}:/{queue_id}"
@@ -253,7 +249,7 @@ def existing_queue(db: sqlite3.Connection, queue_id: str, event: Event | None = 
 
 def _named(db: sqlite3.Connection, experiment_id: str, name: str) -> Item:
     seen_experiment(db, experiment_id)
-    item = item_named(db, _KIND, name.lower(), _parent(experiment_id))
+    item = item_named(db, _KIND, name.lower(), of_experiment(experiment_id))
     if item is None:
         msg = f"Review queue with name '{name}' not found for experiment '{experiment_id}'."
         raise Refused(Reason.MISSING, msg)
@@ -266,7 +262,7 @@ def _check_schemas(
     missing = []
     for schema_id in schema_ids:
         schema = item_of(db, LabelSchemaCreated.kind, schema_id)
-        if schema is None or schema.parent != _parent(experiment_id):
+        if schema is None or schema.parent != of_experiment(experiment_id):
             missing.append(schema_id)
     if missing:
         msg = f"Label schema id(s) {missing} not found for experiment '{experiment_id}'."

@@ -37,7 +37,7 @@ from mlflow_ledger.schemas import (
 from .edge import LedgerStore
 from .experiments import DEFAULT_EXPERIMENT_ID, active_experiment, experiment_no
 from .gateway_bindings import binding_created, bindings_dropped
-from .items import say_with_parent
+from .items import of_experiment, say_with_parent
 from .older_mlflow import parse_experiment_ids
 from .scorer_texts import (
     check_online,
@@ -82,7 +82,7 @@ class Scorers(LedgerStore):
 
         def decide(db: sqlite3.Connection) -> list[Event]:
             number = active_experiment(db, experiment_id or DEFAULT_EXPERIMENT_ID).experiment_id
-            scorer = item_named(db, _KIND, name, _parent(number))
+            scorer = item_named(db, _KIND, name, of_experiment(number))
             if scorer is not None:
                 next_one = version.model_copy(update={"scorer_id": scorer.item_id})
                 return [next_one, *_bound(db, scorer.item_id, name, text)]
@@ -268,13 +268,9 @@ def _bound(db: sqlite3.Connection, scorer_id: str, name: str, text: str) -> list
     return [*bindings_dropped(db, _RESOURCE, scorer_id), bound]
 
 
-def _parent(number: int) -> str:
-    return f"experiments:/{number}"
-
-
 def _existing(db: sqlite3.Connection, experiment_id: str, name: str) -> Item:
     number = active_experiment(db, experiment_id or DEFAULT_EXPERIMENT_ID).experiment_id
-    scorer = item_named(db, _KIND, name, _parent(number))
+    scorer = item_named(db, _KIND, name, of_experiment(number))
     if scorer is None:
         raise _missing(name, experiment_id)
     return scorer
