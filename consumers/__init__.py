@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .archive import Archive, ArchivedLedger, archived_ledgers
 from .blob_place import check_shared
 from .blobs import Blobs, digest_of
 from .carried import Backlog, Carried, carried
@@ -19,6 +20,8 @@ from .ledger import Ledger
 from .onlooking import looked_at
 from .opening import check_uri, open_ledger
 from .remote import RemoteState, RemoteView
+from .sealing import Sealed, Sealing, archive_of, seal
+from .segment import Segment
 from .service import Duty, Service, Status
 from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
 from .storing import Storing
@@ -42,6 +45,8 @@ __all__ = [
     "STATE_TABLES",
     "Analytics",
     "AnalyticsDamaged",
+    "Archive",
+    "ArchivedLedger",
     "Backlog",
     "Blobs",
     "Bundle",
@@ -67,6 +72,9 @@ __all__ = [
     "RemoteView",
     "Replica",
     "SchemaPublishing",
+    "Sealed",
+    "Sealing",
+    "Segment",
     "Service",
     "Snapshot",
     "Snapshots",
@@ -79,6 +87,8 @@ __all__ = [
     "ThinLedger",
     "Verdict",
     "View",
+    "archive_of",
+    "archived_ledgers",
     "carried",
     "check_shared",
     "check_uri",
@@ -93,6 +103,7 @@ __all__ = [
     "open_ledger",
     "plan_collection",
     "rows_digest",
+    "seal",
     "state_digest",
 ]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from .archive import archive
 from .asyncapi import asyncapi
 from .audit import audit
 from .collect import collect
@@ -85,7 +86,7 @@ def _abandon_output() -> None:
 
 _COMMANDS = (
     log, audit, lineage, sql, verify, rebuild, stats, collect, consume, serve, spool, forward,
-    asyncapi,
+    asyncapi, archive,
 )  # fmt: skip
 for _command in _COMMANDS:
     program.add_command(_command)

@@ -66,8 +66,8 @@ def test_help_names_every_command_and_an_example() -> None:
     text = answer("--help")
     assert examples(text)
     assert COMMANDS == [
-        "asyncapi", "audit", "collect", "consume", "forward", "lineage", "log", "rebuild", "serve",
-        "spool", "sql", "stats", "verify",
+        "archive", "asyncapi", "audit", "collect", "consume", "forward", "lineage", "log",
+        "rebuild", "serve", "spool", "sql", "stats", "verify",
     ]  # fmt: skip
     for name in COMMANDS:
         summary = program.commands[name].get_short_help_str(100)
