@@ -35,6 +35,7 @@ FAILPOINTS = (
     "past.taken",
     "backup.sealed",
     "backup.copied",
+    "restore.published",
     "restore.written",
     "restore.checked",
     "restore.placed",

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .archive import Archive, ArchivedLedger, archived_ledgers
-from .blob_place import check_shared
+from .blob_place import check_shared, place_of
 from .blobs import Blobs, digest_of
 from .carried import Backlog, Carried, carried
 from .carrier import Carrier
@@ -29,11 +29,14 @@ from .telling import Telling
 
 if TYPE_CHECKING:
     from .analytics import Analytics, AnalyticsDamaged, View, is_damage
+    from .backups import Backup, BackupPoint, backup, backup_points
     from .bundle import Bundle
     from .bundles import Bundles
     from .kafka_ledger import KafkaLedger
     from .publishing import Publishing
     from .replica import Replica, find_replica
+    from .restore import Cut, Restored, Source, restore_to_folder, source_at
+    from .restore_topics import restore_to_topics
     from .schema_publishing import SchemaPublishing
     from .snapshots import Snapshot, Snapshots
     from .thin_ledger import RemoteAnalytics, ThinLedger
@@ -48,12 +51,15 @@ __all__ = [
     "Archive",
     "ArchivedLedger",
     "Backlog",
+    "Backup",
+    "BackupPoint",
     "Blobs",
     "Bundle",
     "Bundles",
     "Carried",
     "Carrier",
     "Collection",
+    "Cut",
     "Decide",
     "Delivered",
     "Delivery",
@@ -71,6 +77,7 @@ __all__ = [
     "RemoteState",
     "RemoteView",
     "Replica",
+    "Restored",
     "SchemaPublishing",
     "Sealed",
     "Sealing",
@@ -78,6 +85,7 @@ __all__ = [
     "Service",
     "Snapshot",
     "Snapshots",
+    "Source",
     "StateDamaged",
     "StateFailures",
     "StateFiles",
@@ -89,6 +97,8 @@ __all__ = [
     "View",
     "archive_of",
     "archived_ledgers",
+    "backup",
+    "backup_points",
     "carried",
     "check_shared",
     "check_uri",
@@ -101,15 +111,29 @@ __all__ = [
     "lag_of",
     "looked_at",
     "open_ledger",
+    "place_of",
     "plan_collection",
+    "restore_to_folder",
+    "restore_to_topics",
     "rows_digest",
     "seal",
+    "source_at",
     "state_digest",
 ]
 
 _LAZY = {
     "Analytics": "analytics",
     "AnalyticsDamaged": "analytics",
+    "Backup": "backups",
+    "BackupPoint": "backups",
+    "backup": "backups",
+    "backup_points": "backups",
+    "Cut": "restore",
+    "Restored": "restore",
+    "Source": "restore",
+    "restore_to_folder": "restore",
+    "restore_to_topics": "restore_topics",
+    "source_at": "restore",
     "KafkaLedger": "kafka_ledger",
     "Replica": "replica",
     "Bundle": "bundle",
