@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
@@ -109,6 +109,26 @@ class SqliteLog:
             if last is not None:
                 row = Dictionary().row(db, last.offset, last.append_ms, last.record)
                 db.execute(INSERT, row)
+
+        cls.create(path, ledger_id, complete)
+
+    @classmethod
+    def filled(cls, path: Path, ledger_id: str, records: Iterable[Stored]) -> None:
+        """Make a log of records that stood in another, with their offsets and times.
+
+        Raises:
+            LogDamaged: the offsets do not follow one another from 1 on.
+        """
+
+        def complete(db: sqlite3.Connection) -> None:
+            dictionary = Dictionary()
+            db.execute("BEGIN")
+            for expected, stored in enumerate(records, 1):
+                if stored.offset != expected:
+                    raise log_damaged(path, f"event {expected} is missing, later ones are there")
+                row = dictionary.row(db, stored.offset, stored.append_ms, stored.record)
+                db.execute(INSERT, row)
+            db.execute("COMMIT")
 
         cls.create(path, ledger_id, complete)
 

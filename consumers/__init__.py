@@ -3,7 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .blob_place import check_shared
+from .archive import Archive, ArchivedLedger, archived_ledgers
+from .blob_place import check_shared, place_of
 from .blobs import Blobs, digest_of
 from .carried import Backlog, Carried, carried
 from .carrier import Carrier
@@ -19,6 +20,8 @@ from .ledger import Ledger
 from .onlooking import looked_at
 from .opening import check_uri, open_ledger
 from .remote import RemoteState, RemoteView
+from .sealing import Sealed, Sealing, archive_of, seal
+from .segment import Segment
 from .service import Duty, Service, Status
 from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
 from .storing import Storing
@@ -26,11 +29,14 @@ from .telling import Telling
 
 if TYPE_CHECKING:
     from .analytics import Analytics, AnalyticsDamaged, View, is_damage
+    from .backups import Backup, BackupPoint, backup, backup_points
     from .bundle import Bundle
     from .bundles import Bundles
     from .kafka_ledger import KafkaLedger
     from .publishing import Publishing
     from .replica import Replica, find_replica
+    from .restore import Cut, Restored, Source, restore_to_folder, source_at
+    from .restore_topics import restore_to_topics
     from .schema_publishing import SchemaPublishing
     from .snapshots import Snapshot, Snapshots
     from .thin_ledger import RemoteAnalytics, ThinLedger
@@ -42,13 +48,18 @@ __all__ = [
     "STATE_TABLES",
     "Analytics",
     "AnalyticsDamaged",
+    "Archive",
+    "ArchivedLedger",
     "Backlog",
+    "Backup",
+    "BackupPoint",
     "Blobs",
     "Bundle",
     "Bundles",
     "Carried",
     "Carrier",
     "Collection",
+    "Cut",
     "Decide",
     "Delivered",
     "Delivery",
@@ -66,10 +77,15 @@ __all__ = [
     "RemoteState",
     "RemoteView",
     "Replica",
+    "Restored",
     "SchemaPublishing",
+    "Sealed",
+    "Sealing",
+    "Segment",
     "Service",
     "Snapshot",
     "Snapshots",
+    "Source",
     "StateDamaged",
     "StateFailures",
     "StateFiles",
@@ -79,6 +95,10 @@ __all__ = [
     "ThinLedger",
     "Verdict",
     "View",
+    "archive_of",
+    "archived_ledgers",
+    "backup",
+    "backup_points",
     "carried",
     "check_shared",
     "check_uri",
@@ -91,14 +111,29 @@ __all__ = [
     "lag_of",
     "looked_at",
     "open_ledger",
+    "place_of",
     "plan_collection",
+    "restore_to_folder",
+    "restore_to_topics",
     "rows_digest",
+    "seal",
+    "source_at",
     "state_digest",
 ]
 
 _LAZY = {
     "Analytics": "analytics",
     "AnalyticsDamaged": "analytics",
+    "Backup": "backups",
+    "BackupPoint": "backups",
+    "backup": "backups",
+    "backup_points": "backups",
+    "Cut": "restore",
+    "Restored": "restore",
+    "Source": "restore",
+    "restore_to_folder": "restore",
+    "restore_to_topics": "restore_topics",
+    "source_at": "restore",
     "KafkaLedger": "kafka_ledger",
     "Replica": "replica",
     "Bundle": "bundle",

@@ -54,8 +54,8 @@ _TIMEOUTS: dict[str, Any] = {
 }
 
 
-def place_of(url: str | None, default: Path) -> Path | str:
-    """The place that a setting names: a folder as a path, an object store as its URL.
+def place_of(url: str | None, default: Path, what: str = "MLFLOW_LEDGER_BLOBS") -> Path | str:
+    """The place that a setting, or ``what``, names: a folder as a path, an object store as its URL.
 
     Raises:
         SettingsError: it names neither, or holds a secret.
@@ -66,7 +66,7 @@ def place_of(url: str | None, default: Path) -> Path | str:
     shown = f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
     if parts.query or parts.fragment or parts.password or _has_user(parts.scheme, parts.username):
         msg = (
-            f"MLFLOW_LEDGER_BLOBS ({shown}) holds more than a place; secrets come from the store's "
+            f"{what} ({shown}) holds more than a place; secrets come from the store's "
             "own settings (AWS_…, GOOGLE_…, AZURE_…), never from a URL"
         )
         raise SettingsError(msg)
@@ -75,7 +75,7 @@ def place_of(url: str | None, default: Path) -> Path | str:
     if parts.scheme in _STORES and parts.netloc:
         return url.rstrip("/")
     msg = (
-        f"MLFLOW_LEDGER_BLOBS ({shown}) is no place for blobs; one looks like s3://bucket/prefix, "
+        f"{what} ({shown}) is no place for blobs; one looks like s3://bucket/prefix, "
         "gs://bucket/prefix, az://container/prefix or file:///folder"
     )
     raise SettingsError(msg)

@@ -11,7 +11,7 @@ from mlflow_ledger.schemas import BlobCollected, BlobCondemned, Event, Reason, R
 
 from .ledger import Ledger
 
-__all__ = ["CLAIM_CHECKS", "Collection", "collect", "plan_collection"]
+__all__ = ["CLAIM_CHECKS", "Collection", "collect", "named_blobs", "plan_collection"]
 
 
 _COLUMNS = (
@@ -118,6 +118,16 @@ def _named(db: sqlite3.Connection, digest: str | None = None) -> set[str]:
     }
     for query in CLAIM_CHECKS.values():
         named.update(json.loads(claim)["digest"] for (claim,) in db.execute(query))
+    return named
+
+
+def named_blobs(db: sqlite3.Connection) -> dict[str, int]:
+    """Digest and size in bytes of each blob that a manifest names, or a claim check."""
+    named = dict(db.execute("SELECT digest, size_bytes FROM artifacts WHERE NOT deleted"))
+    for query in CLAIM_CHECKS.values():
+        for (claim,) in db.execute(query):
+            check = json.loads(claim)
+            named[check["digest"]] = check["size_bytes"]
     return named
 
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 import threading
 import time
 
-from mlflow_ledger.bus import FileLock, KafkaLog, MirrorLog, Position, forkable, reach
+from mlflow_ledger.bus import (
+    FileLock,
+    KafkaLog,
+    Mirrored,
+    MirrorLog,
+    Partition,
+    Position,
+    forkable,
+    reach,
+)
 from mlflow_ledger.schemas import LogDamaged, LogUnavailable
 
 from .keyed_state import Progress
+from .past import Past
 from .replica import Replica
 from .telling import Telling
 
@@ -30,9 +40,15 @@ class Follower:
         kafka: KafkaLog,
         mirror: MirrorLog,
         telling: Telling | None = None,
+        past: Past | None = None,
     ) -> None:
-        """Copy ``kafka`` to ``mirror``; nothing is connected yet."""
+        """Copy ``kafka`` to ``mirror``; nothing is connected yet.
+
+        ``past`` has what the topics may have forgotten.
+        """
         self._telling = telling
+        self._past = past
+        self._dropped: dict[Partition, int] = {}
         self._replica = replica
         self._kafka = kafka
         self._mirror = mirror
@@ -114,6 +130,10 @@ class Follower:
         done, behind = 0, begun.distance(end)
         told = self._told(behind) if progress is None else progress
         try:
+            if self._past is not None and self._dropped:
+                self._past.copy(self._mirror, self._dropped, told)
+                begun = self._mirror.position()
+                behind = begun.distance(end)
             for batch, reached in self._kafka.batches(begun, end):
                 self._mirror.take(batch, reached)
                 reach("mirror.taken")
@@ -154,12 +174,16 @@ class Follower:
 
     def _check_whole(self) -> None:
         dropped = {p: first for p, first in self._kafka.start().offsets.items() if first}
-        if dropped:
+        self._dropped = dropped
+        if dropped and self._past is not None:
+            self._past.check(dropped)
+        elif dropped:
             msg = (
                 f"{self._replica.place} no longer has all its events: "
                 + ", ".join(f"{t}-{n} begins at {first}" for (t, n), first in dropped.items())
                 + ". Someone truncated a topic; this host's copy, as far as it goes, is "
-                f"{self._mirror.path}. Restore the topics, or begin a ledger under another name"
+                f"{self._mirror.path}. Restore the topics, set MLFLOW_LEDGER_BLOBS to the store "
+                "that holds their archive, or begin a ledger under another name"
             )
             raise LogDamaged(msg)
 
@@ -175,12 +199,16 @@ class Follower:
             {
                 partition: entry.last_offset
                 for partition, entry in copied.items()
-                if entry.last_offset is not None and entry.next_offset <= end.offset(partition)
+                if entry.last_offset is not None
+                and entry.next_offset <= end.offset(partition)
+                and entry.last_offset >= self._dropped.get(partition, 0)
             }
         )
         for (topic, number), entry in copied.items():
             found = there.get((topic, number))
             if found is not None and found.record.digest() == entry.digest:
+                continue
+            if found is None and self._was_archived((topic, number), entry):
                 continue
             msg = (
                 f"{self._replica.place}: {topic}-{number} no longer holds at {entry.last_offset} "
@@ -189,3 +217,10 @@ class Follower:
                 "written; to go on with what is in Kafka, move the folder away"
             )
             raise LogDamaged(msg)
+
+    def _was_archived(self, partition: Partition, entry: Mirrored) -> bool:
+        """Whether what was copied last is no longer in the topic, and in the archive as it was."""
+        offset = entry.last_offset
+        if self._past is None or offset is None or offset >= self._dropped.get(partition, 0):
+            return False
+        return self._past.digest_at(partition, offset) == entry.digest

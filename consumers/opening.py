@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from mlflow_ledger.bus import KAFKA_SCHEME, Settings, folder_of, kafka_place, options_of
 
+from .blob_place import place_of
 from .ledger import Ledger
 from .place import resolved
 from .telling import Telling
@@ -65,7 +66,8 @@ def _open_kafka(uri: str, telling: Telling | None, *, create: bool) -> Ledger:
         if settings.delivery is None:
             delivery = "ack" if os.environ.get(_SERVER) else "spool"
             settings = settings.model_copy(update={"delivery": delivery})
-        replica = find_replica(place, Path(settings.home), create=create)
+        blobs = place_of(settings.blobs, Path()) if settings.blobs is not None else None
+        replica = find_replica(place, Path(settings.home), create=create, blobs=blobs)
         if settings.query is not None:
             from .thin_ledger import ThinLedger
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from mlflow_ledger.bus import (
     share,
 )
 from mlflow_ledger.schemas import (
+    LedgerCreated,
+    LogDamaged,
     LogForeign,
     LogMissing,
     LogUnavailable,
@@ -54,10 +57,7 @@ class Replica:
 
     def facts(self) -> dict[str, str]:
         """What tells this ledger's topics from any others."""
-        return {
-            "cluster_id": self.cluster_id,
-            **{f"topic_id.{topic}": found for topic, found in sorted(self.topic_ids.items())},
-        }
+        return _facts(self.cluster_id, self.topic_ids)
 
     def check(self, log: KafkaLog) -> None:
         """The cluster must still be the one that it was.
@@ -94,11 +94,17 @@ class Replica:
 
 
 def find_replica(
-    place: KafkaPlace, home: Path, settings: KafkaSettings | None = None, *, create: bool = True
+    place: KafkaPlace,
+    home: Path,
+    settings: KafkaSettings | None = None,
+    *,
+    create: bool = True,
+    blobs: Path | str | None = None,
 ) -> Replica:
     """Ask the cluster which ledger is there; where it is away, what it said the last time.
 
     Where there are no topics, or nothing is in them, the ledger begins, if ``create`` says so.
+    Where the topics have forgotten their beginning, the archive in ``blobs`` tells it.
 
     Raises:
         LogMissing: there is no ledger, and none is to be made.
@@ -112,7 +118,7 @@ def find_replica(
         settings = settings.model_copy(update={"timeout_s": asking})
     log = KafkaLog(place, settings)
     try:
-        found = _ask(log, known, place, home, create=create)
+        found = _ask(log, known, place, home, create=create, blobs=blobs)
         if known is not None and known.cluster_id == found.cluster_id and known.folder.exists():
             known.check(log)
     except LogUnavailable as error:
@@ -129,7 +135,13 @@ def find_replica(
 
 
 def _ask(
-    log: KafkaLog, known: Replica | None, place: KafkaPlace, home: Path, *, create: bool
+    log: KafkaLog,
+    known: Replica | None,
+    place: KafkaPlace,
+    home: Path,
+    *,
+    create: bool,
+    blobs: Path | str | None,
 ) -> Replica:
     try:
         topics = log.topics
@@ -140,7 +152,7 @@ def _ask(
         topics = log.create()
     if create and log.is_empty():
         _begin(log)
-    beginning = log.beginning()
+    beginning = _beginning(log, blobs)
     counts = {said.topic: said.count for said in beginning.partitions}
     if counts != dict(topics.partitions):
         msg = (
@@ -152,6 +164,21 @@ def _ask(
     return Replica(
         place, home, topics.cluster_id, beginning.ledger_id, counts, dict(topics.ids)
     )  # fmt: skip
+
+
+def _beginning(log: KafkaLog, blobs: Path | str | None) -> LedgerCreated:
+    """The ledger's creation: the first record, or what the archive has kept of it."""
+    try:
+        return log.beginning()
+    except (LogDamaged, LogForeign):
+        found = None
+        if blobs is not None:
+            from .past import archived_beginning
+
+            found = archived_beginning(blobs, _facts(log.topics.cluster_id, log.topics.ids))
+        if found is None:
+            raise
+        return found
 
 
 def _check_never_began(log: KafkaLog, known: Replica | None, error: TopicsMissing) -> None:
@@ -218,6 +245,11 @@ def _remember(replica: Replica) -> None:
             "written in MLFLOW_LEDGER_HOME"
         )
         raise LogUnavailable(msg) from error
+
+
+def _facts(cluster_id: str, topic_ids: Mapping[str, str]) -> dict[str, str]:
+    named = {f"topic_id.{topic}": found for topic, found in sorted(topic_ids.items())}
+    return {"cluster_id": cluster_id, **named}
 
 
 def _made_anew(place: KafkaPlace, topics: list[str], folder: Path) -> str:

@@ -20,9 +20,11 @@ from mlflow_ledger.bus import (
 )
 from mlflow_ledger.schemas import LogUnavailable
 
+from .archive import Archive
 from .follower import WORTH_TELLING, Follower
 from .keyed_state import Progress
 from .ledger import Ledger
+from .past import Past
 from .replica import Replica
 from .telling import Telling
 
@@ -66,7 +68,10 @@ class Replicated(Ledger):
             kafka_settings.model_copy(update={"timeout_s": hasty}),
             replica.ledger_id,
         )
-        self._follower = Follower(replica, self._reading, self.log, telling)
+        past = None
+        if settings.blobs is not None:
+            past = Past(Archive(self.blobs.place, replica.ledger_id), self._reading)
+        self._follower = Follower(replica, self._reading, self.log, telling, past)
         self._rest_until = 0.0
         self._rest_s = 0.0
         self._whole = False

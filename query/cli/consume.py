@@ -50,6 +50,9 @@ Example:
     help="Publish a snapshot after so many events, and at least a tenth of all.",
 )
 @click.option(
+    "--archive", is_flag=True, help="Seal the log into segments in the blob store, hour by hour."
+)
+@click.option(
     "--drain-seconds",
     type=click.FloatRange(min=0, min_open=True),
     default=10.0,
@@ -63,6 +66,7 @@ def consume(
     create: bool,
     once: bool,
     snapshot_every: int | None,
+    archive: bool,
     drain_seconds: float,
 ) -> None:
     """Keep this host's replica up with the log, until a signal ends it.
@@ -73,7 +77,7 @@ def consume(
     """
     from mlflow_ledger.consumers import Service
 
-    duties = _Duties(snapshot_every)
+    duties = _Duties(snapshot_every, archive=archive)
     service = Service(lambda: ledger_at(uri, create=create), duties.of)
     with _ending(service, drain_seconds), _serving(service, duties, metrics_host, metrics_port):
         click.echo(f"following {uri}", err=True)
@@ -90,14 +94,21 @@ def consume(
 class _Duties:
     """What the service does besides folding, and what is said of that."""
 
-    def __init__(self, snapshot_every: int | None) -> None:
+    def __init__(self, snapshot_every: int | None, *, archive: bool) -> None:
         self._every = snapshot_every
+        self._archive = archive
         self._publishing: Publishing | None = None
         self._storing: Storing | None = None
         self._spool: Spool | None = None
 
     def of(self, ledger: Ledger) -> Sequence[Any]:
-        from mlflow_ledger.consumers import KafkaLedger, Publishing, SchemaPublishing, Storing
+        from mlflow_ledger.consumers import (
+            KafkaLedger,
+            Publishing,
+            SchemaPublishing,
+            Sealing,
+            Storing,
+        )
 
         self._publishing = Publishing(ledger, ledger.bundles(), self._every)
         duties: list[Any] = [self._publishing]
@@ -107,6 +118,8 @@ class _Duties:
         if isinstance(ledger, KafkaLedger):
             self._spool = ledger.spool
             duties.append(SchemaPublishing(ledger))
+        if self._archive:
+            duties.append(Sealing(ledger))
         return duties
 
     def counts(self) -> Counts:

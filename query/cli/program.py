@@ -14,14 +14,17 @@ from typing import Any
 
 import click
 
+from .archive import archive
 from .asyncapi import asyncapi
 from .audit import audit
+from .backup import backup
 from .collect import collect
 from .consume import consume
 from .forward import forward
 from .lineage import lineage
 from .log import log
 from .rebuild import rebuild
+from .restore import restore
 from .serve import serve
 from .spool import spool
 from .sql import sql
@@ -85,7 +88,7 @@ def _abandon_output() -> None:
 
 _COMMANDS = (
     log, audit, lineage, sql, verify, rebuild, stats, collect, consume, serve, spool, forward,
-    asyncapi,
+    asyncapi, archive, backup, restore,
 )  # fmt: skip
 for _command in _COMMANDS:
     program.add_command(_command)

@@ -26,6 +26,10 @@ ELSEWHERE = (
     "bundle.",
     "cold.",
     "mirror.",
+    "archive.",
+    "past.",
+    "backup.",
+    "restore.",
 )
 STEPS = [step for step in FAILPOINTS if not step.startswith(ELSEWHERE)]
 """The steps of append, fold, catch-up and rebuild; other tests kill at the others."""

@@ -35,7 +35,8 @@ def host(
     """The ledger as a host sees it that keeps its replica in ``home``."""
     shared = f"file://{blobs}" if blobs else None
     settings = Settings(home=home, blobs=shared, delivery=delivery)
-    return KafkaLedger(find_replica(place, home, KAFKA), settings, KAFKA, telling)
+    replica = find_replica(place, home, KAFKA, blobs=blobs)
+    return KafkaLedger(replica, settings, KAFKA, telling)
 
 
 @contextmanager
