@@ -7,6 +7,8 @@ from .blob_place import check_shared
 from .blobs import Blobs, digest_of
 from .carried import Backlog, Carried, carried
 from .carrier import Carrier
+from .checkpoint import Checkpoint, leaf_data, origin_of
+from .checkpointing import Checkpointing
 from .chunks import CHUNK_BYTES
 from .collection import CLAIM_CHECKS, Collection, collect, plan_collection
 from .committer import Decide
@@ -16,6 +18,17 @@ from .fold import FOLD_VERSION, Fold, Verdict
 from .known import ExperimentFacts, Foreseen, Known, ModelFacts
 from .lag import Lag, lag_of
 from .ledger import Ledger
+from .merkle import (
+    ProofError,
+    check_consistency,
+    consistency_path,
+    inclusion_path,
+    leaf_hash,
+    nodes_of,
+    root_from_path,
+    subtree_hash,
+)
+from .note import NoteInvalid, PublicKey, SigningKey, read_public_keys, read_signing_key
 from .onlooking import looked_at
 from .opening import check_uri, open_ledger
 from .remote import RemoteState, RemoteView
@@ -23,6 +36,9 @@ from .service import Duty, Service, Status
 from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
 from .storing import Storing
 from .telling import Telling
+from .tiles import Edge, Tile, nodes_in
+from .tree_store import TreeStore
+from .trees import TreeBroken, Trees, newest_notes, public_keys, signing_key, stretches
 
 if TYPE_CHECKING:
     from .analytics import Analytics, AnalyticsDamaged, View, is_damage
@@ -48,11 +64,14 @@ __all__ = [
     "Bundles",
     "Carried",
     "Carrier",
+    "Checkpoint",
+    "Checkpointing",
     "Collection",
     "Decide",
     "Delivered",
     "Delivery",
     "Duty",
+    "Edge",
     "ExperimentFacts",
     "Fold",
     "Foreseen",
@@ -61,6 +80,9 @@ __all__ = [
     "Lag",
     "Ledger",
     "ModelFacts",
+    "NoteInvalid",
+    "ProofError",
+    "PublicKey",
     "Publishing",
     "RemoteAnalytics",
     "RemoteState",
@@ -68,6 +90,7 @@ __all__ = [
     "Replica",
     "SchemaPublishing",
     "Service",
+    "SigningKey",
     "Snapshot",
     "Snapshots",
     "StateDamaged",
@@ -77,23 +100,43 @@ __all__ = [
     "Storing",
     "Telling",
     "ThinLedger",
+    "Tile",
+    "TreeBroken",
+    "TreeStore",
+    "Trees",
     "Verdict",
     "View",
     "carried",
+    "check_consistency",
     "check_shared",
     "check_uri",
     "collect",
     "connect",
+    "consistency_path",
     "create",
     "digest_of",
     "find_replica",
+    "inclusion_path",
     "is_damage",
     "lag_of",
+    "leaf_data",
+    "leaf_hash",
     "looked_at",
+    "newest_notes",
+    "nodes_in",
+    "nodes_of",
     "open_ledger",
+    "origin_of",
     "plan_collection",
+    "public_keys",
+    "read_public_keys",
+    "read_signing_key",
+    "root_from_path",
     "rows_digest",
+    "signing_key",
     "state_digest",
+    "stretches",
+    "subtree_hash",
 ]
 
 _LAZY = {

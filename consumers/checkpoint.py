@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mlflow_ledger.bus import EMBEDDED, Partition
 
 from .merkle import HASH_BYTES
-from .note import NoteInvalid, PublicKey, SigningKey, open_note, sign_note
+from .note import NoteInvalid, PublicKey, SigningKey, open_note, plain_base64, sign_note
 
 __all__ = ["Checkpoint", "leaf_data", "origin_of", "unchecked"]
 
@@ -65,10 +64,10 @@ class Checkpoint:
         try:
             origin, size, root = lines[:_LEAST_LINES]
             found = cls(
-                origin, int(size), base64.b64decode(root, validate=True),
+                origin, int(size), plain_base64(root),
                 said.get("position", ""), said.get("time", ""),
             )  # fmt: skip
-        except (ValueError, binascii.Error):
+        except ValueError:
             found = None
         whole = found and found.origin and str(found.size) == size and found.size >= 0
         if found is None or not whole or len(found.root) != HASH_BYTES:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ __all__ = [
     "PublicKey",
     "SigningKey",
     "open_note",
+    "plain_base64",
     "read_public_keys",
     "read_signing_key",
     "sign_note",
@@ -142,8 +142,8 @@ def _taken_apart(note: str) -> tuple[str, list[tuple[str, bytes]]]:
 def _signature_in(line: str) -> tuple[str, bytes]:
     name, _, text = line.removeprefix(_DASH).partition(" ")
     try:
-        signature = base64.b64decode(text, validate=True)
-    except binascii.Error:
+        signature = plain_base64(text)
+    except ValueError:
         signature = b""
     if not line.startswith(_DASH) or not name or len(signature) <= _ID_BYTES:
         msg = f"it is no signed note: {line[:80]!r} is no signature"
@@ -211,7 +211,7 @@ def _public(text: str) -> PublicKey:
 
 def _parts(text: str) -> tuple[str, bytes, bytes]:
     name, key_id, data = text.strip().split("+", 2)
-    raw = base64.b64decode(data, validate=True)
+    raw = plain_base64(data)
     if not name or raw[:1] != _ED25519 or len(raw) != 1 + _KEY_BYTES:
         raise ValueError
     return name, bytes.fromhex(key_id), raw[1:]
@@ -228,6 +228,19 @@ def _text_of(path: Path) -> str:
 
 def _key_id(name: str, raw: bytes) -> bytes:
     return hashlib.sha256(name.encode() + b"\n" + _ED25519 + raw).digest()[:_ID_BYTES]
+
+
+def plain_base64(text: str) -> bytes:
+    """The bytes of a base64 text, of which there is one way to write them.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    data = base64.b64decode(text, validate=True)
+    if _base64(data) != text:
+        msg = f"{text[:80]!r} is not how base64 is written"
+        raise ValueError(msg)
+    return data
 
 
 def _base64(data: bytes) -> str:

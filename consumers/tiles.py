@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from .merkle import HASH_BYTES, Nodes, node_hash, subtree_hash
+from .merkle import HASH_BYTES, Nodes, perfect_hash, subtree_hash
 
-__all__ = ["ENTRIES", "WIDTH", "Edge", "Tile", "nodes_in", "pack_entries", "unpack_entries"]
+__all__ = ["WIDTH", "Edge", "Tile", "nodes_in"]
 
 HEIGHT = 8
 WIDTH = 1 << HEIGHT
-"""How many hashes, or entries, a full tile holds."""
+"""How many hashes a full tile holds."""
 
-ENTRIES = -1
-"""The level of bundles of entries: what the hashes of level 0 are hashes of."""
-
-_NAME = re.compile(r"tile/(entries|\d+)/((?:x\d{3}/)*\d{3})(?:\.p/(\d+))?")
+_NAME = re.compile(r"tile/(\d+)/((?:x\d{3}/)*\d{3})(?:\.p/(\d+))?")
 
 
 class Tile(NamedTuple):
@@ -30,12 +27,11 @@ class Tile(NamedTuple):
     @property
     def name(self) -> str:
         """Its path below the tree's prefix, such as ``tile/0/x001/067.p/12``."""
-        level = "entries" if self.level == ENTRIES else str(self.level)
         digits = f"{self.index:03d}"
         digits = digits.zfill(-(-len(digits) // 3) * 3)
         groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
         path = "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
-        return f"tile/{level}/{path}" + ("" if self.width == WIDTH else f".p/{self.width}")
+        return f"tile/{self.level}/{path}" + ("" if self.width == WIDTH else f".p/{self.width}")
 
     @classmethod
     def parse(cls, name: str) -> Tile | None:
@@ -45,12 +41,12 @@ class Tile(NamedTuple):
             return None
         level, path, width = found.groups()
         index = int(path.replace("x", "").replace("/", ""))
-        return cls(ENTRIES if level == "entries" else int(level), index, int(width or WIDTH))
+        return cls(int(level), index, int(width or WIDTH))
 
     @property
     def leaves(self) -> int:
         """How many leaves one of its hashes stands for."""
-        return 1 << HEIGHT * max(self.level, 0)
+        return 1 << HEIGHT * self.level
 
     @property
     def end(self) -> int:
@@ -60,14 +56,14 @@ class Tile(NamedTuple):
     @staticmethod
     def of_size(size: int, level: int) -> Iterator[Tile]:
         """The tiles of one level of a tree; the last may be partial."""
-        hashes = size >> HEIGHT * max(level, 0)
+        hashes = size >> HEIGHT * level
         yield from (Tile(level, index) for index in range(hashes // WIDTH))
         if hashes % WIDTH:
             yield Tile(level, hashes // WIDTH, hashes % WIDTH)
 
     @staticmethod
     def levels(size: int) -> range:
-        """The levels, without that of entries, of which a tree of this size has tiles."""
+        """The levels of which a tree of this size has tiles."""
         return range(-(-size.bit_length() // HEIGHT))
 
 
@@ -82,12 +78,18 @@ class Edge:
         self.size = size
         self._rows = [list(row) for row in rows]
 
-    def extend(self, leaves: Iterable[bytes]) -> Iterator[tuple[Tile, bytes]]:
+    def copy(self) -> Edge:
+        """Another one like this."""
+        return Edge(self.size, self._rows)
+
+    def extend(self, leaves: Sequence[bytes]) -> Iterator[tuple[Tile, bytes]]:
         """Add leaf hashes; yields each tile that is full now, with its bytes."""
-        row = self._row(0)
-        for leaf in leaves:
-            row.append(leaf)
-            self.size += 1
+        row, done = self._row(0), 0
+        while done < len(leaves):
+            taken = leaves[done : done + WIDTH - len(row)]
+            row += taken
+            done += len(taken)
+            self.size += len(taken)
             if len(row) == WIDTH:
                 yield from self._fill(0)
 
@@ -105,7 +107,7 @@ class Edge:
         row = self._rows[level]
         yield Tile(level, (self.size >> HEIGHT * (level + 1)) - 1), b"".join(row)
         above = self._row(level + 1)
-        above.append(_hash_of(row))
+        above.append(perfect_hash(row))
         row.clear()
         if len(above) == WIDTH:
             yield from self._fill(level + 1)
@@ -119,7 +121,10 @@ class Edge:
         """A full subtree on the edge: of the partial tile of its level."""
         above, within = divmod(level, HEIGHT)
         first = (index << within) % WIDTH
-        return _hash_of(self._rows[above][first : first + (1 << within)])
+        row = self._rows[above][first : first + (1 << within)]
+        if len(row) != 1 << within:
+            raise IndexError(level, index)
+        return perfect_hash(row)
 
 
 def nodes_in(read: Callable[[Tile], bytes], size: int) -> Nodes:
@@ -133,37 +138,7 @@ def nodes_in(read: Callable[[Tile], bytes], size: int) -> Nodes:
         tile = Tile(above, number, width)
         if tile not in known:
             known[tile] = read(tile)
-        data = known[tile]
-        hashes = range(first, first + (1 << within))
-        return _hash_of([data[at * HASH_BYTES : (at + 1) * HASH_BYTES] for at in hashes])
+        end = first + (1 << within)
+        return perfect_hash([known[tile][first * HASH_BYTES : end * HASH_BYTES]])
 
     return node
-
-
-def pack_entries(entries: Iterable[bytes]) -> bytes:
-    """A bundle: each entry behind its length as a big-endian u16."""
-    return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
-
-
-def unpack_entries(data: bytes) -> list[bytes]:
-    """The entries of a bundle.
-
-    Raises:
-        ValueError: the bytes are no such bundle.
-    """
-    entries, at = [], 0
-    while at < len(data):
-        begin = at + 2
-        at = begin + int.from_bytes(data[at:begin], "big")
-        if at > len(data):
-            msg = f"a bundle of {len(data)} bytes ends within its entry {len(entries)}"
-            raise ValueError(msg)
-        entries.append(data[begin:at])
-    return entries
-
-
-def _hash_of(row: list[bytes]) -> bytes:
-    """The hash of the full subtree over a row of hashes."""
-    while len(row) > 1:
-        row = [node_hash(left, right) for left, right in zip(row[::2], row[1::2], strict=True)]
-    return row[0]

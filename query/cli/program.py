@@ -16,9 +16,11 @@ import click
 
 from .asyncapi import asyncapi
 from .audit import audit
+from .checkpoint import checkpoint
 from .collect import collect
 from .consume import consume
 from .forward import forward
+from .keygen import keygen
 from .lineage import lineage
 from .log import log
 from .rebuild import rebuild
@@ -85,7 +87,7 @@ def _abandon_output() -> None:
 
 _COMMANDS = (
     log, audit, lineage, sql, verify, rebuild, stats, collect, consume, serve, spool, forward,
-    asyncapi,
+    asyncapi, keygen, checkpoint,
 )  # fmt: skip
 for _command in _COMMANDS:
     program.add_command(_command)

@@ -66,8 +66,8 @@ def test_help_names_every_command_and_an_example() -> None:
     text = answer("--help")
     assert examples(text)
     assert COMMANDS == [
-        "asyncapi", "audit", "collect", "consume", "forward", "lineage", "log", "rebuild", "serve",
-        "spool", "sql", "stats", "verify",
+        "asyncapi", "audit", "checkpoint", "collect", "consume", "forward", "keygen", "lineage",
+        "log", "rebuild", "serve", "spool", "sql", "stats", "verify",
     ]  # fmt: skip
     for name in COMMANDS:
         summary = program.commands[name].get_short_help_str(100)
@@ -281,7 +281,8 @@ def test_stats_explains_what_the_folder_takes_on_disk(copy: Ledger) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in COMMANDS if name not in ("asyncapi", "consume", "forward", "spool")]
+    "name",
+    [n for n in COMMANDS if n not in ("asyncapi", "consume", "forward", "keygen", "spool")],
 )
 def test_a_missing_ledger_is_named_and_not_made(name: str, tmp_path: Path) -> None:
     further = {"lineage": ["models:/m/1"], "sql": ["SELECT 1"]}.get(name, [])
