@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -193,9 +193,26 @@ class MirrorLog(SqliteLog):
         """The partition whose order a record keeps."""
         return self.origin(stored.offset)[0]
 
+    def stretches(self) -> Iterator[tuple[Partition, int, int]]:
+        """Events of one partition that stand one behind the other: the first, the one behind."""
+        last = self.last_offset()
+        rows = self._ask("SELECT first_seq, topic, partition FROM origins ORDER BY first_seq")
+        ends = [*(first for first, _, _ in rows[1:]), last + 1]
+        for (first, topic, number), behind in zip(rows, ends, strict=False):
+            if first <= last:
+                yield (topic, number), first, min(behind, last + 1)
+
     def place(self, stored: Stored) -> str:
         """The position of a record in its topic, which names it on every host."""
         return position_text(self.ledger_id, *self.origin(stored.offset))
+
+    def position_behind(self, offset: int) -> str:
+        """The position in its partition behind a record, in text."""
+        partition, there = self.origin(offset)
+        return position_text(self.ledger_id, partition, there + 1)
+
+    def sync(self) -> None:
+        """Nothing: it is a copy, and the brokers have what it has."""
 
     def local(self, position: Position) -> Position:
         """Where to begin reading here, to find all that stands behind a position in the topics.

@@ -73,6 +73,15 @@ class Settings(BaseSettings):
     query_token: SecretStr | None = None
     """What a query service asks of whoever reads from it, and what it is told."""
 
+    signing_key: Path | None = None
+    """The file with the private key that signs checkpoints of the log."""
+
+    public_key: str | None = None
+    """Whose checkpoints are believed, where that is not the key that signs here."""
+
+    checkpoint_s: Annotated[float, Field(gt=0)] = 60.0
+    """How long a service with a key waits, at least, between two checkpoints."""
+
     @field_validator("query")
     @classmethod
     def _is_address(cls, value: str | None) -> str | None:

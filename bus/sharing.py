@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["BESIDE", "may_write", "share", "share_database"]
+__all__ = ["BESIDE", "may_write", "share", "share_database", "sync_file"]
 
 BESIDE = ("-wal", "-shm")
 """What SQLite keeps beside a file."""
@@ -41,6 +41,15 @@ def share_database(path: Path) -> None:
             share(path.with_name(path.name + suffix))
         except FileNotFoundError:  # nobody has it open, or whoever had has just closed it
             continue
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file's bytes are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def may_write(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -28,7 +29,7 @@ from .log import TOPICS, Outgoing, Stored
 from .onlooker import ChangedMeanwhile, Onlooker
 from .position import EMBEDDED, Partition, Position
 from .selection import Selection
-from .sharing import may_write, share, share_database
+from .sharing import may_write, share, share_database, sync_file
 from .sqlite_failures import FORMAT, SqliteFailures, identify, log_damaged
 from .sqlite_rows import COLUMNS, INSERT, Dictionary, Fetch, is_cut, record_of, some
 
@@ -254,9 +255,17 @@ class SqliteLog:
         """The partition whose order a record keeps."""
         return stored.partition
 
+    def stretches(self) -> Iterator[tuple[Partition, int, int]]:
+        """Events of one partition that stand one behind the other: the first, the one behind."""
+        yield EMBEDDED, 1, self.last_offset() + 1
+
     def place(self, stored: Stored) -> str:
         """The position that names a record, in text."""
         return str(Position(self.ledger_id, {stored.partition: stored.offset}))
+
+    def position_behind(self, offset: int) -> str:
+        """The position in its partition behind a record, in text."""
+        return str(Position(self.ledger_id, {EMBEDDED: offset + 1}))
 
     def local(self, position: Position) -> Position:
         """Where in this file a position is."""
@@ -362,6 +371,11 @@ class SqliteLog:
     def damaged(self, what: str) -> LogDamaged:
         """The error to raise where the log is not what was written."""
         return log_damaged(self.path, what)
+
+    def sync(self) -> None:
+        """Make sure that a power cut loses nothing of what stands in the log now."""
+        with contextlib.suppress(FileNotFoundError):  # else all is in the file, which was synced
+            sync_file(self.path.with_name(f"{self.path.name}-wal"))
 
     def size_bytes(self) -> int:
         """What the log takes on disk."""

@@ -8,6 +8,8 @@ from .blob_place import check_shared, place_of
 from .blobs import Blobs, digest_of
 from .carried import Backlog, Carried, carried
 from .carrier import Carrier
+from .checkpoint import Checkpoint, leaf_data, origin_of
+from .checkpointing import Checkpointing
 from .chunks import CHUNK_BYTES
 from .collection import CLAIM_CHECKS, Collection, collect, plan_collection
 from .committer import Decide
@@ -17,6 +19,17 @@ from .fold import FOLD_VERSION, Fold, Verdict
 from .known import ExperimentFacts, Foreseen, Known, ModelFacts
 from .lag import Lag, lag_of
 from .ledger import Ledger
+from .merkle import (
+    ProofError,
+    check_consistency,
+    consistency_path,
+    inclusion_path,
+    leaf_hash,
+    nodes_of,
+    root_from_path,
+    subtree_hash,
+)
+from .note import NoteInvalid, PublicKey, SigningKey, read_public_keys, read_signing_key
 from .onlooking import looked_at
 from .opening import check_uri, open_ledger
 from .remote import RemoteState, RemoteView
@@ -26,6 +39,9 @@ from .service import Duty, Service, Status
 from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
 from .storing import Storing
 from .telling import Telling
+from .tiles import Edge, Tile, nodes_in
+from .tree_store import TreeStore
+from .trees import TreeBroken, Trees, newest_notes, public_keys, signing_key, stretches
 
 if TYPE_CHECKING:
     from .analytics import Analytics, AnalyticsDamaged, View, is_damage
@@ -58,12 +74,15 @@ __all__ = [
     "Bundles",
     "Carried",
     "Carrier",
+    "Checkpoint",
+    "Checkpointing",
     "Collection",
     "Cut",
     "Decide",
     "Delivered",
     "Delivery",
     "Duty",
+    "Edge",
     "ExperimentFacts",
     "Fold",
     "Foreseen",
@@ -72,6 +91,9 @@ __all__ = [
     "Lag",
     "Ledger",
     "ModelFacts",
+    "NoteInvalid",
+    "ProofError",
+    "PublicKey",
     "Publishing",
     "RemoteAnalytics",
     "RemoteState",
@@ -83,6 +105,7 @@ __all__ = [
     "Sealing",
     "Segment",
     "Service",
+    "SigningKey",
     "Snapshot",
     "Snapshots",
     "Source",
@@ -93,6 +116,10 @@ __all__ = [
     "Storing",
     "Telling",
     "ThinLedger",
+    "Tile",
+    "TreeBroken",
+    "TreeStore",
+    "Trees",
     "Verdict",
     "View",
     "archive_of",
@@ -100,25 +127,41 @@ __all__ = [
     "backup",
     "backup_points",
     "carried",
+    "check_consistency",
     "check_shared",
     "check_uri",
     "collect",
     "connect",
+    "consistency_path",
     "create",
     "digest_of",
     "find_replica",
+    "inclusion_path",
     "is_damage",
     "lag_of",
+    "leaf_data",
+    "leaf_hash",
     "looked_at",
+    "newest_notes",
+    "nodes_in",
+    "nodes_of",
     "open_ledger",
+    "origin_of",
     "place_of",
     "plan_collection",
+    "public_keys",
+    "read_public_keys",
+    "read_signing_key",
     "restore_to_folder",
     "restore_to_topics",
+    "root_from_path",
     "rows_digest",
     "seal",
+    "signing_key",
     "source_at",
     "state_digest",
+    "stretches",
+    "subtree_hash",
 ]
 
 _LAZY = {

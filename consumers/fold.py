@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from mlflow_ledger.bus import UNREADABLE, Partition, Stored
 from mlflow_ledger.schemas import DecodeError, Event, LogForeign, Refused, decode
 
+from .gathered import Gathered
 from .rules import Context, Numbers, Pending, rules_of
 
 __all__ = ["FOLD_VERSION", "Fold", "Verdict"]
@@ -46,9 +47,10 @@ class Fold:
     a transaction, :meth:`forget` after one that was rolled back.
     """
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        """Fold into ``db``, which has the tables of ``state.sql``."""
+    def __init__(self, db: sqlite3.Connection, gathered: Gathered | None = None) -> None:
+        """Fold into ``db``, which has the tables of ``state.sql``; ``gathered`` gets digests."""
         self._db = db
+        self._gathered = gathered
         self._sources: dict[str, int] = {}
         self._numbers: Numbers = {}
         self._highest: dict[int, int] = {}
@@ -115,6 +117,8 @@ class Fold:
 
     def _fold(self, stored: Stored, event: Event | None) -> Verdict:
         digest = stored.record.digest()
+        if self._gathered is not None:
+            self._gathered.note((stored.offset, digest, stored.append_ms))
         self._seq = seq = self._seq + 1
         self._progress[stored.partition] = (stored.offset + 1, digest, seq)
         verdict = self._identify(stored, digest)

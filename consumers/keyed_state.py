@@ -13,6 +13,7 @@ from mlflow_ledger.bus import FileLock, SqliteLog, Stored, abandon, reach
 from mlflow_ledger.schemas import LogMissing
 
 from .fold import Fold
+from .gathered import Gathered
 from .state_file import (
     StateDamaged,
     StateFailures,
@@ -48,6 +49,7 @@ class KeyedState:
         self._files = files
         self._db: sqlite3.Connection | None = None
         self._fold: Fold | None = None
+        self._gathered: Gathered | None = None
         self._mark = (0, 0)
 
     def current(self) -> tuple[sqlite3.Connection, Fold]:
@@ -83,7 +85,7 @@ class KeyedState:
         db = create(path)
         try:
             if last:
-                self._catch_up(db, Fold(db), 1, last, progress)
+                self._catch_up(db, Fold(db, self._gathered), 1, last, progress)
             self._files.make_current(path)
         except BaseException:  # on a full disk nothing half-built may take room
             db.close()
@@ -100,6 +102,12 @@ class KeyedState:
             _log.warning("%s; folding the log again, nothing is lost", error)
             self.rebuild()
             return work()
+
+    def gather(self) -> Gathered:
+        """From now on keep the digests of what is folded, for the trees over the log."""
+        self.close()
+        self._gathered = Gathered()
+        return self._gathered
 
     def trim_changes(self, generation: str, seq: int) -> None:
         """Forget what changed up to ``seq``, if the state still is of this generation."""
@@ -151,7 +159,7 @@ class KeyedState:
         self._files.remove_others(path)  # what a process left half-built that was killed
 
     def _use(self, db: sqlite3.Connection) -> None:
-        self._db, self._fold = db, Fold(db)
+        self._db, self._fold = db, Fold(db, self._gathered)
         self._mark = self._files.mark()
 
     def _catch_up(

@@ -27,6 +27,7 @@ METRICS = {
     "mlflow_ledger_blobs_stored_total": "Blobs written from the bus to the blob store.",
     "mlflow_ledger_blob_failures_total": "Attempts to write a blob that have failed.",
     "mlflow_ledger_blobs_waiting": "Blobs that are complete in the log and not yet in the store.",
+    "mlflow_ledger_checkpoints_signed_total": "Checkpoints of the log's trees that were signed.",
     "mlflow_ledger_duty_failures_total": "Rounds of publishing or storing that have failed.",
     "mlflow_ledger_rounds_total": "Rounds of the service since it began.",
 }
@@ -41,6 +42,7 @@ class Counts(NamedTuple):
     blobs_stored: int = 0
     blob_failures: int = 0
     blobs_waiting: int = 0
+    checkpoints_signed: int = 0
     spool_depth: int = 0
 
 
@@ -94,6 +96,7 @@ def _values(status: Status, counts: Counts) -> dict[str, float]:
         "mlflow_ledger_blobs_stored_total": counts.blobs_stored,
         "mlflow_ledger_blob_failures_total": counts.blob_failures,
         "mlflow_ledger_blobs_waiting": counts.blobs_waiting,
+        "mlflow_ledger_checkpoints_signed_total": counts.checkpoints_signed,
         "mlflow_ledger_duty_failures_total": status.failures,
         "mlflow_ledger_rounds_total": status.rounds,
     }

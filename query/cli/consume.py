@@ -15,7 +15,7 @@ from .arguments import ledger_at, uri
 
 if TYPE_CHECKING:
     from mlflow_ledger.bus import Spool
-    from mlflow_ledger.consumers import Ledger, Publishing, Service, Storing
+    from mlflow_ledger.consumers import Checkpointing, Ledger, Publishing, Service, Storing
     from mlflow_ledger.query.service_metrics import Counts
 
 __all__ = ["consume"]
@@ -72,8 +72,9 @@ def consume(
     """Keep this host's replica up with the log, until a signal ends it.
 
     Publishes snapshots for searches, and, with a blob store that hosts share, for hosts that have
-    no replica yet; writes artifacts that came over the bus to that store. While the brokers are
-    away it waits for them. Any number may run, on any number of hosts.
+    no replica yet; writes artifacts that came over the bus to that store. With a key
+    (MLFLOW_LEDGER_SIGNING_KEY) it signs checkpoints of the log. While the brokers are away it waits
+    for them. Any number may run, on any number of hosts.
     """
     from mlflow_ledger.consumers import Service
 
@@ -83,6 +84,7 @@ def consume(
         click.echo(f"following {uri}", err=True)
         try:
             service.once() if once else service.run()
+            duties.finish(service.status.seq)
         finally:
             duties.close()
             if service.ledger is not None:
@@ -99,15 +101,18 @@ class _Duties:
         self._archive = archive
         self._publishing: Publishing | None = None
         self._storing: Storing | None = None
+        self._checkpointing: Checkpointing | None = None
         self._spool: Spool | None = None
 
     def of(self, ledger: Ledger) -> Sequence[Any]:
         from mlflow_ledger.consumers import (
+            Checkpointing,
             KafkaLedger,
             Publishing,
             SchemaPublishing,
             Sealing,
             Storing,
+            signing_key,
         )
 
         self._publishing = Publishing(ledger, ledger.bundles(), self._every)
@@ -115,6 +120,10 @@ class _Duties:
         if ledger.shared and ledger.settings.blobs is not None:
             self._storing = Storing(ledger)
             duties.append(self._storing)
+        key = signing_key(ledger)
+        if key is not None:
+            self._checkpointing = Checkpointing(ledger, key)
+            duties.append(self._checkpointing)
         if isinstance(ledger, KafkaLedger):
             self._spool = ledger.spool
             duties.append(SchemaPublishing(ledger))
@@ -125,15 +134,21 @@ class _Duties:
     def counts(self) -> Counts:
         from mlflow_ledger.query.service_metrics import Counts
 
-        publishing, storing = self._publishing, self._storing
+        publishing, storing, signing = self._publishing, self._storing, self._checkpointing
         return Counts(
             snapshots_published=publishing.published if publishing else 0,
             snapshots_shared=publishing.shared if publishing else 0,
             blobs_stored=storing.stored if storing else 0,
             blob_failures=storing.failures if storing else 0,
             blobs_waiting=storing.waiting if storing else 0,
+            checkpoints_signed=signing.signed if signing else 0,
             spool_depth=self._spool.depth().events if self._spool else 0,
         )
+
+    def finish(self, seq: int) -> None:
+        """Before the end of its own will: sign what was not due yet."""
+        if self._checkpointing is not None:
+            self._checkpointing.finish(seq)
 
     def close(self) -> None:
         if self._publishing is not None:

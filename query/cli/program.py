@@ -18,9 +18,11 @@ from .archive import archive
 from .asyncapi import asyncapi
 from .audit import audit
 from .backup import backup
+from .checkpoint import checkpoint
 from .collect import collect
 from .consume import consume
 from .forward import forward
+from .keygen import keygen
 from .lineage import lineage
 from .log import log
 from .rebuild import rebuild
@@ -88,7 +90,7 @@ def _abandon_output() -> None:
 
 _COMMANDS = (
     log, audit, lineage, sql, verify, rebuild, stats, collect, consume, serve, spool, forward,
-    asyncapi, archive, backup, restore,
+    asyncapi, archive, backup, restore, keygen, checkpoint,
 )  # fmt: skip
 for _command in _COMMANDS:
     program.add_command(_command)

@@ -66,8 +66,9 @@ def test_help_names_every_command_and_an_example() -> None:
     text = answer("--help")
     assert examples(text)
     assert COMMANDS == [
-        "archive", "asyncapi", "audit", "backup", "collect", "consume", "forward", "lineage",
-        "log", "rebuild", "restore", "serve", "spool", "sql", "stats", "verify",
+        "archive", "asyncapi", "audit", "backup", "checkpoint", "collect", "consume", "forward",
+        "keygen", "lineage", "log", "rebuild", "restore", "serve", "spool", "sql", "stats",
+        "verify",
     ]  # fmt: skip
     for name in COMMANDS:
         summary = program.commands[name].get_short_help_str(100)
@@ -285,7 +286,7 @@ def test_stats_explains_what_the_folder_takes_on_disk(copy: Ledger) -> None:
     [
         name
         for name in COMMANDS
-        if name not in ("asyncapi", "consume", "forward", "restore", "spool")
+        if name not in ("asyncapi", "consume", "forward", "keygen", "restore", "spool")
     ],
 )
 def test_a_missing_ledger_is_named_and_not_made(name: str, tmp_path: Path) -> None:
