@@ -111,6 +111,8 @@ CREATE TABLE tags (
     PRIMARY KEY (run_no, key)
 ) WITHOUT ROWID;
 
+CREATE INDEX tags_by_parent ON tags (value) WHERE key = 'mlflow.parentRunId';
+
 -- The latest value of each metric: the largest (step, timestamp, value), then the first in the log.
 CREATE TABLE metrics (
     run_no       INTEGER NOT NULL,
@@ -162,12 +164,17 @@ CREATE TABLE run_inputs (
     PRIMARY KEY (run_no, name, digest)
 ) WITHOUT ROWID;
 
+CREATE INDEX run_inputs_by_digest ON run_inputs (digest);
+CREATE INDEX run_inputs_by_name ON run_inputs (name);
+
 CREATE TABLE run_model_inputs (
     run_no   INTEGER NOT NULL,
     model_id TEXT NOT NULL,
     ord      INTEGER NOT NULL,
     PRIMARY KEY (run_no, model_id)
 ) WITHOUT ROWID;
+
+CREATE INDEX run_model_inputs_by_model ON run_model_inputs (model_id);
 
 CREATE TABLE run_model_outputs (
     run_no   INTEGER NOT NULL,
@@ -176,6 +183,8 @@ CREATE TABLE run_model_outputs (
     step     INTEGER NOT NULL,
     PRIMARY KEY (run_no, model_id)
 ) WITHOUT ROWID;
+
+CREATE INDEX run_model_outputs_by_model ON run_model_outputs (model_id);
 
 CREATE TABLE logged_models (
     logged_model_no   INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -192,6 +201,7 @@ CREATE TABLE logged_models (
 );
 
 CREATE INDEX logged_models_by_experiment ON logged_models (experiment_id);
+CREATE INDEX logged_models_by_run ON logged_models (source_run_id);
 
 CREATE TABLE logged_model_params (
     logged_model_no INTEGER NOT NULL,
@@ -221,6 +231,8 @@ CREATE TABLE logged_model_metrics (
 ) WITHOUT ROWID;
 
 CREATE INDEX logged_model_metrics_by_run ON logged_model_metrics (run_id);
+CREATE INDEX logged_model_metrics_by_dataset ON logged_model_metrics (dataset_digest)
+WHERE dataset_digest IS NOT NULL;
 
 -- They go with the run, and so with its experiment.
 CREATE VIEW live_model_metrics AS
@@ -271,6 +283,7 @@ CREATE TABLE model_versions (
 ) WITHOUT ROWID;
 
 CREATE INDEX model_versions_by_run ON model_versions (run_id);
+CREATE INDEX model_versions_by_model ON model_versions (model_id);
 
 CREATE TABLE model_version_tags (
     model_no INTEGER NOT NULL,
@@ -340,6 +353,8 @@ CREATE TABLE trace_metadata (
     value    TEXT,
     PRIMARY KEY (trace_id, key)
 ) WITHOUT ROWID;
+
+CREATE INDEX trace_metadata_by_model ON trace_metadata (value) WHERE key = 'mlflow.modelId';
 
 -- text is the whole span in JSON, or a blob with the JSON of a claim check; then excerpt is
 -- searched in its place. usage and cost are JSON objects.

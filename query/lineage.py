@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlflow_ledger.consumers import Ledger
 from mlflow_ledger.schemas import ModelVersionCreated, SettingsError, format_time
 
-from .address import Address, Unknown
+from .address import Unknown
+from .environment import EnvironmentFile, environment_of
+from .judgements import Judgement, judgements_of
+from .lineage_address import LineageAddress
+from .lineage_graph import Direction, Graph, dataset_keys, graph_of
+from .lineage_links import Key, Link
+from .lineage_nodes import ABSENT, Node
 from .model_history import Change, ModelHistory, Told
 from .provenance import (
     Artifact,
@@ -27,13 +33,18 @@ from .registry import alias_version, model_uid
 __all__ = [
     "Artifact",
     "Dataset",
+    "EntityLineage",
     "HistoryRow",
     "Lineage",
     "LoggedModel",
+    "ParentRun",
     "Run",
     "Version",
+    "entity_lineage",
     "lineage",
 ]
+
+_MOST_PARENTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,14 @@ class HistoryRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ParentRun:
+    """A run above the version's own, with the data sets that it has read."""
+
+    run: Run
+    datasets: list[Dataset]
+
+
+@dataclass(frozen=True, slots=True)
 class Lineage:
     """Where a version comes from and what became of it; ``notes`` say what is missing."""
 
@@ -82,34 +101,81 @@ class Lineage:
     logged_model: LoggedModel | None
     history: list[HistoryRow]
     artifacts: list[Artifact]
+    parents: list[ParentRun]
+    judgements: list[Judgement]
+    environment: list[EnvironmentFile]
+    graph: Graph
     notes: list[str]
 
 
-def lineage(ledger: Ledger, uri: str) -> Lineage:
-    """The lineage of ``models:/NAME/VERSION`` or ``models:/NAME@alias``.
+@dataclass(frozen=True, slots=True)
+class EntityLineage:
+    """Where an entity comes from, and what became of it."""
+
+    uri: str
+    judgements: list[Judgement]
+    environment: list[EnvironmentFile]
+    graph: Graph
+    notes: list[str]
+
+
+def lineage(ledger: Ledger, uri: str, direction: Direction = "both") -> Lineage:
+    """The lineage of a version: by its number, by an alias or by a stage.
 
     Where several models had the name, the one that has it now is meant, else the last that had it.
+    ``direction`` restricts the graph, and nothing else.
 
     Raises:
         SettingsError: the URI names no version.
         Unknown: there is, and was, no such version.
     """
-    address = Address.parse(uri)
-    if address.kind != "models" or (address.version is None and address.alias is None):
+    address = LineageAddress.parse(uri)
+    if address.kind != "models":
         msg = f"{uri!r} names no model version; write models:/NAME/VERSION or models:/NAME@ALIAS"
         raise SettingsError(msg)
     found = _Found(ledger, address)
-    return ledger.query(found.lineage)
+    told = ledger.query(lambda db: found.lineage(db, direction))
+    return replace(told, environment=environment_of(ledger, told.graph))
+
+
+def entity_lineage(ledger: Ledger, uri: str, direction: Direction = "both") -> EntityLineage:
+    """The lineage of a data set, a run or a logged model.
+
+    Raises:
+        SettingsError: the URI names none of them.
+        Unknown: there is no such thing.
+    """
+    address = LineageAddress.parse(uri)
+    if address.kind == "models":
+        msg = f"{uri!r} names a model version; a data set, a run or a logged model is asked for"
+        raise SettingsError(msg)
+    told = ledger.query(lambda db: _around(db, ledger, address, direction))
+    return replace(told, environment=environment_of(ledger, told.graph))
+
+
+def _around(
+    db: sqlite3.Connection, ledger: Ledger, address: LineageAddress, direction: Direction
+) -> EntityLineage:
+    if address.kind == "datasets":
+        roots = dataset_keys(db, address.name)
+    else:
+        roots = [Key({"runs": "run"}.get(address.kind, "logged model"), address.name)]
+    graph = graph_of(db, roots, direction)
+    if not roots or any(node.state == ABSENT and node.uri in graph.roots for node in graph.nodes):
+        msg = f"there is no {address} in {ledger.folder}"
+        raise Unknown(msg)
+    models = [key.id for key in roots if key.kind == "logged model"]
+    return EntityLineage(str(address), judgements_of(db, models, graph), [], graph, graph.notes)
 
 
 class _Found:
     """A version found in the log, to be joined with the state."""
 
-    def __init__(self, ledger: Ledger, address: Address) -> None:
+    def __init__(self, ledger: Ledger, address: LineageAddress) -> None:
         self._ledger = ledger
         self._address = address
         self._notes: list[str] = []
-        number = address.version or self._number_of_alias()
+        number = address.version or self._number_of_name()
         history = ModelHistory(ledger, address.name)
         told = [t for t in history.told() if any(c.version == number for c in t.changes)]
         live = ledger.query(self._live_uid)
@@ -120,7 +186,7 @@ class _Found:
         }
         uid = live if live in creations else next(reversed(creations), None)
         if uid is None:
-            msg = f"there is no version {number} of {address.subject} in {ledger.folder}"
+            msg = f"there is no version {number} of models:/{address.name} in {ledger.folder}"
             raise Unknown(msg)
         if len(history.names) > 1:
             self._notes.append(
@@ -135,7 +201,7 @@ class _Found:
             (t, c) for t in told for c in t.changes if c.uid == uid and c.version == number
         ]
 
-    def lineage(self, db: sqlite3.Connection) -> Lineage:
+    def lineage(self, db: sqlite3.Connection, direction: Direction) -> Lineage:
         """Join what the log says with what the state holds."""
         notes = list(self._notes)
         event = self._event
@@ -146,6 +212,7 @@ class _Found:
         run, number = find_run(db, run_id, notes)
         owners = [f"logged_models:/{model_id}"] if model_id else []
         owners += [f"runs:/{run_id}"] if run_id else []
+        graph = self._graph(db, version, model_id, run_id, direction)
         return Lineage(
             uri=f"models:/{version.model}/{version.number}",
             version=version,
@@ -158,15 +225,43 @@ class _Found:
                 if change.what != "other"
             ],
             artifacts=[artifact for owner in owners for artifact in artifacts_of(db, owner)],
-            notes=notes,
+            parents=_parents(db, run),
+            judgements=[] if model_id is None else judgements_of(db, [model_id], graph),
+            environment=[],
+            graph=graph,
+            notes=notes + graph.notes,
         )
+
+    def _graph(
+        self,
+        db: sqlite3.Connection,
+        version: Version,
+        model_id: str | None,
+        run_id: str | None,
+        direction: Direction,
+    ) -> Graph:
+        root = Key("version", version.uid)
+        state = "deleted" if version.deleted else f"stage {version.stage}"
+        detail = {"uid": version.uid, "created": version.created, "source": version.source}
+        uri = f"models:/{version.model}/{version.number}"
+        node = Node("version", uri, version.model, state, detail)
+        also = []
+        if model_id is not None:
+            also.append(Link(Key("logged model", model_id), root, "registered", {}))
+        elif run_id is not None:
+            also.append(Link(Key("run", run_id), root, "registered", {}))
+        return graph_of(db, [root], direction, also, {root: node})
 
     def _live_uid(self, db: sqlite3.Connection) -> str | None:
         return model_uid(db, self._address.name)
 
-    def _number_of_alias(self) -> int:
-        name, alias = self._address.name, self._address.alias or ""
-        number = self._ledger.query(lambda db: alias_version(db, name, alias))
+    def _number_of_name(self) -> int:
+        """The number of the version that has the alias, or the latest in the stage."""
+        name, alias, stage = self._address.name, self._address.alias, self._address.stage
+        if alias is not None:
+            number = self._ledger.query(lambda db: alias_version(db, name, alias))
+        else:
+            number = self._ledger.query(lambda db: _latest_in(db, name, stage))
         if number is None:
             msg = f"there is no {self._address} in {self._ledger.folder}"
             raise Unknown(msg)
@@ -238,6 +333,28 @@ class _Found:
     def _position(self, told: Told) -> str:
         stored = told.judged.stored
         return self._ledger.log.place(stored)
+
+
+def _latest_in(db: sqlite3.Connection, name: str, stage: str | None) -> int | None:
+    """The highest version of a model that stands in a stage."""
+    row = db.execute(
+        "SELECT max(version) FROM model_versions v JOIN registered_models m USING (model_no) "
+        "WHERE m.name = ? AND v.stage = ?",
+        (name, stage),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _parents(db: sqlite3.Connection, run: Run | None) -> list[ParentRun]:
+    """The runs above a run, the nearest first."""
+    found: list[ParentRun] = []
+    while run is not None and run.parent_run_id and len(found) < _MOST_PARENTS:
+        if any(parent.run.run_id == run.parent_run_id for parent in found):
+            break
+        run, number = find_run(db, run.parent_run_id, [])
+        if run is not None and number is not None:
+            found.append(ParentRun(run, datasets_of(db, number)))
+    return found
 
 
 def _named_model(source: str | None) -> str | None:

@@ -11,7 +11,17 @@ import click
 if TYPE_CHECKING:
     from mlflow_ledger.consumers import Ledger
 
-__all__ = ["ENTITY", "MOMENT", "any_uri", "as_json", "ledger_at", "limit", "since", "uri"]
+__all__ = [
+    "ENTITY",
+    "LINEAGE",
+    "MOMENT",
+    "any_uri",
+    "as_json",
+    "ledger_at",
+    "limit",
+    "since",
+    "uri",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -79,7 +89,17 @@ class _Entity(_Checked):
         Address.parse(text)
 
 
+class _LineageEntity(_Checked):
+    name = "entity"
+
+    def check(self, text: str) -> None:
+        from mlflow_ledger.query.lineage_address import LineageAddress
+
+        LineageAddress.parse(text)
+
+
 ENTITY = _Entity()
+LINEAGE = _LineageEntity()
 MOMENT = _Moment()
 
 

@@ -127,7 +127,7 @@ def test_an_unknown_version_is_an_error(story: Story, uri: str) -> None:
         lineage(story.ledger, uri)
 
 
-@pytest.mark.parametrize("uri", ["models:/vino", "runs:/abc", "models:/vino/Production"])
+@pytest.mark.parametrize("uri", ["models:/vino", "runs:/abc", "models:/vino/Prod"])
 def test_what_is_no_version_is_an_error(story: Story, uri: str) -> None:
     with pytest.raises(SettingsError):
         lineage(story.ledger, uri)
