@@ -26,9 +26,11 @@ from .telling import Telling
 
 if TYPE_CHECKING:
     from .analytics import Analytics, AnalyticsDamaged, View, is_damage
+    from .as_of_ledger import AsOfLedger
     from .bundle import Bundle
     from .bundles import Bundles
     from .kafka_ledger import KafkaLedger
+    from .past_states import drop_cached_states, fold_into
     from .publishing import Publishing
     from .replica import Replica, find_replica
     from .schema_publishing import SchemaPublishing
@@ -42,6 +44,7 @@ __all__ = [
     "STATE_TABLES",
     "Analytics",
     "AnalyticsDamaged",
+    "AsOfLedger",
     "Backlog",
     "Blobs",
     "Bundle",
@@ -86,7 +89,9 @@ __all__ = [
     "connect",
     "create",
     "digest_of",
+    "drop_cached_states",
     "find_replica",
+    "fold_into",
     "is_damage",
     "lag_of",
     "looked_at",
@@ -99,6 +104,7 @@ __all__ = [
 _LAZY = {
     "Analytics": "analytics",
     "AnalyticsDamaged": "analytics",
+    "AsOfLedger": "as_of_ledger",
     "KafkaLedger": "kafka_ledger",
     "Replica": "replica",
     "Bundle": "bundle",
@@ -110,7 +116,9 @@ _LAZY = {
     "Snapshots": "snapshots",
     "ThinLedger": "thin_ledger",
     "View": "analytics",
+    "drop_cached_states": "past_states",
     "find_replica": "replica",
+    "fold_into": "past_states",
     "is_damage": "analytics",
 }
 
