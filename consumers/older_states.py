@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from mlflow_ledger.bus import reach, share
+from mlflow_ledger.bus import share
 from mlflow_ledger.schemas import LogDamaged
 
 from .fold import FOLD_VERSION
@@ -78,7 +78,7 @@ class OlderStates:
     def all(self) -> list[OlderState]:
         """Those of this version of the fold, oldest first."""
         found = []
-        for manifest in self._folder.glob("*/manifest.json"):
+        for manifest in self._folder.glob("[!.]*/manifest.json"):
             try:
                 fields = json.loads(manifest.read_text("utf-8"))
                 state = OlderState(folder=manifest.parent, **fields)
@@ -92,7 +92,8 @@ class OlderStates:
         """Keep a snapshot's state that is about to go, by what differs in a later one."""
         target = self._folder / earlier.folder.name
         unfinished = self._folder / f".{earlier.folder.name}"
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for left in self._folder.glob(".*"):  # by whoever was killed here
+            shutil.rmtree(left, ignore_errors=True)
         if not self._folder.is_dir():
             self._folder.mkdir()
             share(self._folder)
@@ -114,7 +115,6 @@ class OlderStates:
             (unfinished / "manifest.json").write_text(json.dumps(fields), "utf-8")
             for path in unfinished.iterdir():
                 share(path)
-            reach("older.written")
             if not target.exists():
                 unfinished.rename(target)
         finally:

@@ -96,8 +96,8 @@ class PastStates:
         target = root / self._name(cut, log)
         if not (target / _STATE).is_file():
             unfinished = root / f".{target.name}"
-            shutil.rmtree(unfinished, ignore_errors=True)
-            shutil.rmtree(target, ignore_errors=True)
+            for left in (target, *root.glob(".*")):  # by whoever was killed here
+                shutil.rmtree(left, ignore_errors=True)
             unfinished.mkdir()
             share(unfinished)
             try:
