@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from .appending import Appending
 from .asyncapi import asyncapi
 from .collector import without_gc
+from .cut import Cut, Spans, cut_log, past_read_only, position_of, spans_before, vector_at
 from .failpoint import FAILPOINTS, reach
 from .fork import Forkable, abandon, forkable
 from .forwarder import Forwarder, ForwarderStatus
@@ -16,13 +17,14 @@ from .log import TOPICS, Log, Outgoing, Stored
 from .memory import MemoryLog
 from .mirror import Mirrored, MirrorLog
 from .mirror_file import MirrorDamaged, move_aside
+from .moment import parse_moment
 from .mounts import check_local, is_network, mount_of
 from .onlooker import ChangedMeanwhile, Onlooker
 from .partition import murmur2, partition_of
 from .position import EMBEDDED, Partition, Position
 from .private import PrivateFolder
 from .selection import Selection
-from .settings import SCHEME, Settings, folder_of, options_of, uri_of
+from .settings import SCHEME, Settings, folder_of, options_of, split_as_of, uri_of, with_as_of
 from .sharing import may_write, share, share_database
 from .spool import MOST_SPOOL_BYTES, Spool
 from .spool_rows import Refusal, SpoolDepth, Waiting
@@ -56,6 +58,7 @@ __all__ = [
     "Actor",
     "Appending",
     "ChangedMeanwhile",
+    "Cut",
     "EventTooLarge",
     "FileLock",
     "Forkable",
@@ -77,6 +80,7 @@ __all__ = [
     "Refusal",
     "Selection",
     "Settings",
+    "Spans",
     "Spool",
     "SpoolDepth",
     "SqliteFailures",
@@ -90,6 +94,7 @@ __all__ = [
     "acting_as",
     "asyncapi",
     "check_local",
+    "cut_log",
     "folder_of",
     "forkable",
     "inode_of",
@@ -101,15 +106,22 @@ __all__ = [
     "move_aside",
     "murmur2",
     "options_of",
+    "parse_moment",
     "partition_of",
+    "past_read_only",
+    "position_of",
     "prepare",
     "reach",
     "record_of_message",
     "share",
     "share_database",
+    "spans_before",
+    "split_as_of",
     "system_actor",
     "unreadable_record",
     "uri_of",
+    "vector_at",
+    "with_as_of",
     "without_gc",
 ]
 

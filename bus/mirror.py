@@ -265,6 +265,21 @@ class MirrorLog(SqliteLog):
         ((following,),) = self._ask("SELECT min(first_seq) FROM origins WHERE first_seq > ?", first)
         return first, following or self.last_offset() + 1, (topic, number), offset
 
+    def runs(self) -> list[tuple[int, int, Partition, int]]:
+        """The runs of events that stand one behind the other here and there, in order.
+
+        Of each the first and last offset here, the partition, and its first offset there.
+        """
+        rows = self._ask(
+            "SELECT first_seq, topic, partition, first_offset, lead(first_seq) OVER "
+            "(ORDER BY first_seq) FROM origins ORDER BY first_seq"
+        )
+        ((last,),) = self._ask("SELECT max(seq) FROM events")
+        return [
+            (first, (following or last + 1) - 1, (topic, number), offset)
+            for first, topic, number, offset, following in rows
+        ]
+
     def since(self, seq: int, limit: int, but_of: str) -> list[tuple[str, str]]:
         """Type and subject of what stands behind ``seq``, but for what one voice has said."""
         return self._ask(

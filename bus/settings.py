@@ -15,12 +15,22 @@ from mlflow_ledger.schemas import SettingsError
 
 from .sqlite import Synchronous
 
-__all__ = ["SCHEME", "Settings", "folder_of", "options_of", "read_settings", "uri_of"]
+__all__ = [
+    "SCHEME",
+    "Settings",
+    "folder_of",
+    "options_of",
+    "read_settings",
+    "split_as_of",
+    "uri_of",
+    "with_as_of",
+]
 
 SCHEME = "ledger"
 
 _Kind = TypeVar("_Kind", bound=BaseSettings)
 
+_AS_OF = "as_of"
 _OPTIONS = {"delivery": "delivery", "query": "query", "read_wait": "read_wait_s"}
 
 
@@ -145,14 +155,45 @@ def options_of(uri: str) -> dict[str, str]:
         SettingsError: an option is unknown, or given twice.
     """
     options: dict[str, str] = {}
-    for name, value in parse_qsl(urlsplit(uri).query, keep_blank_values=True):
+    query = urlsplit(split_as_of(uri)[0]).query
+    for name, value in parse_qsl(query, keep_blank_values=True):
         setting = _OPTIONS.get(name)
         if setting is None or setting in options:
             what = "is unknown" if setting is None else "is given twice"
-            msg = f"{uri!r}: option {name!r} {what}; there are {', '.join(sorted(_OPTIONS))}"
+            known = ", ".join(sorted((_AS_OF, *_OPTIONS)))
+            msg = f"{uri!r}: option {name!r} {what}; there are {known}"
             raise SettingsError(msg)
         options[setting] = value
     return options
+
+
+def split_as_of(uri: str) -> tuple[str, str | None]:
+    """A URI without its option ``as_of``, and the moment that it names, None where it has none.
+
+    A moment's ``+`` may stand as it is.
+
+    Raises:
+        SettingsError: it is given twice, or empty.
+    """
+    place, mark, query = uri.partition("?")
+    pairs = query.split("&") if mark else []
+    moments = [pair for pair in pairs if pair.partition("=")[0] == _AS_OF]
+    if not moments:
+        return uri, None
+    moment = unquote(moments[0].partition("=")[2])
+    if len(moments) > 1 or not moment:
+        what = "is given twice" if len(moments) > 1 else "names no moment"
+        msg = f"{uri!r}: option 'as_of' {what}; write ?as_of=2026-03-03T12:00:00Z, or a position"
+        raise SettingsError(msg)
+    rest = "&".join(pair for pair in pairs if pair not in moments)
+    return (f"{place}?{rest}" if rest else place), moment
+
+
+def with_as_of(uri: str, moment: str | None) -> str:
+    """A URI that names a ledger as of a moment; :func:`split_as_of` takes it apart."""
+    if moment is None:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}{_AS_OF}={quote(moment, safe=':~.+')}"
 
 
 def folder_of(uri: str) -> Path:
@@ -161,7 +202,7 @@ def folder_of(uri: str) -> Path:
     Raises:
         SettingsError: the URI is no such thing.
     """
-    parts = urlsplit(uri)
+    parts = urlsplit(split_as_of(uri)[0])
     if parts.scheme == f"{SCHEME}+kafka":
         msg = f"{uri!r} names a ledger in Kafka, where a folder is needed: ledger:./store"
         raise SettingsError(msg)

@@ -224,6 +224,10 @@ class SqliteLog:
         """The offset of the last record, 0 where there is none."""
         return self._ask("SELECT max(seq) FROM events")[0][0] or 0
 
+    def unbroken_to(self) -> int:
+        """The offset up to which every record is shown: all, but where a log is cut."""
+        return self.last_offset()
+
     def start(self) -> Position:
         """The position of the first record, which has offset 1."""
         return Position(self.ledger_id, {EMBEDDED: 1})

@@ -45,10 +45,12 @@ from .trees import TreeBroken, Trees, newest_notes, public_keys, signing_key, st
 
 if TYPE_CHECKING:
     from .analytics import Analytics, AnalyticsDamaged, View, is_damage
+    from .as_of_ledger import AsOfLedger
     from .backups import Backup, BackupPoint, backup, backup_points
     from .bundle import Bundle
     from .bundles import Bundles
     from .kafka_ledger import KafkaLedger
+    from .past_states import drop_cached_states, fold_into
     from .publishing import Publishing
     from .replica import Replica, find_replica
     from .restore import Cut, Restored, Source, restore_to_folder, source_at
@@ -66,6 +68,7 @@ __all__ = [
     "AnalyticsDamaged",
     "Archive",
     "ArchivedLedger",
+    "AsOfLedger",
     "Backlog",
     "Backup",
     "BackupPoint",
@@ -135,7 +138,9 @@ __all__ = [
     "consistency_path",
     "create",
     "digest_of",
+    "drop_cached_states",
     "find_replica",
+    "fold_into",
     "inclusion_path",
     "is_damage",
     "lag_of",
@@ -177,6 +182,7 @@ _LAZY = {
     "restore_to_folder": "restore",
     "restore_to_topics": "restore_topics",
     "source_at": "restore",
+    "AsOfLedger": "as_of_ledger",
     "KafkaLedger": "kafka_ledger",
     "Replica": "replica",
     "Bundle": "bundle",
@@ -188,7 +194,9 @@ _LAZY = {
     "Snapshots": "snapshots",
     "ThinLedger": "thin_ledger",
     "View": "analytics",
+    "drop_cached_states": "past_states",
     "find_replica": "replica",
+    "fold_into": "past_states",
     "is_damage": "analytics",
 }
 

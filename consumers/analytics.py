@@ -27,7 +27,7 @@ from .clone import Clone, close_all, state_seq
 from .columns import history_table, inputs_table
 from .digest import rows_digest
 from .ledger import Ledger
-from .snapshots import Snapshot, Snapshots
+from .snapshots import Snapshot
 
 __all__ = ["Analytics", "AnalyticsDamaged", "View", "is_damage"]
 
@@ -39,10 +39,6 @@ Read = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
 class AnalyticsDamaged(LedgerError):
     """Analytics cannot be read as they are; being a fold, they are built again from the state."""
-
-
-_SNAPSHOT_PART = 10
-"""A snapshot is due when this part of all events came since: a first search has to add them."""
 
 
 class View:
@@ -63,7 +59,7 @@ class Analytics:
     def __init__(self, ledger: Ledger) -> None:
         """Nothing is copied or opened before the first question."""
         self._ledger = ledger
-        self._snapshots = Snapshots(ledger)
+        self._snapshots = ledger.snapshots()
         self._memory = ledger.settings.analytics_memory
         self._mutex = threading.RLock()
         self._clone: Clone | None = None
@@ -130,10 +126,10 @@ class Analytics:
 
         None as well while readers are shown a state that is ahead of the log.
         """
-        self._ledger.log.check_writable()
+        self._snapshots.check_writable()
         with self._mutex, self._ledger.read() as keyed:
             clone = self._current(keyed)
-            if not self._is_ours(clone.generation):
+            if not self._snapshots.takes(clone.generation):
                 return None
             return self._snapshots.publish(clone.seq, keyed, clone.copy_to)
 
@@ -204,15 +200,11 @@ class Analytics:
                 snapshot.remove()
         return Clone(generation, None, self._memory)
 
-    def _is_ours(self, generation: str) -> bool:
-        """Whether a state is the ledger's own, and not one that lies over it for a while."""
-        return Path(generation).parent == self._ledger.folder
-
     def _publish_if_due(self) -> None:
         clone = self._clone
-        if clone is None or not self._is_ours(clone.generation):
+        if clone is None or not self._snapshots.takes(clone.generation):
             return
-        enough = max(self._ledger.settings.snapshot_events, clone.seq // _SNAPSHOT_PART)
+        enough = self._snapshots.enough(clone.seq)
         if clone.seq - self._unpublished < enough or self._ledger.log.read_only:
             return
         newest = self._snapshots.newest(Path(clone.generation).name)

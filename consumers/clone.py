@@ -121,7 +121,12 @@ class Clone:
 
     def refresh_audit(self, ledger: Ledger) -> None:
         """Add the envelopes of events that came since, straight from the log."""
-        offset = self._get("audit_offset")
+        offset, kept = self._get("audit_offset"), ledger.log.unbroken_to()
+        if offset > kept:  # it was published by the present, and this is the past
+            with self._transaction():
+                self.db.execute('DELETE FROM fold.audit WHERE "offset" > ?', (kept,))
+                self._set("audit_offset", kept)
+            offset = kept
         last = ledger.log.last_offset()
         while offset < last:
             rows = [

@@ -39,6 +39,7 @@ from .state_file import StateDamaged, StateFailures, StateFiles, connect
 if TYPE_CHECKING:
     from .analytics import Analytics
     from .bundles import Bundles
+    from .snapshots import Snapshots
     from .thin_ledger import RemoteAnalytics
 
 __all__ = ["Ledger"]
@@ -61,6 +62,8 @@ class Ledger:
     """
 
     fork_order = 2
+    has_log = True
+    """Whether the log, or a copy of it, is on this host."""
 
     def __init__(self, folder: Path, settings: Settings | None = None) -> None:
         """Use the ledger in ``folder``, which is created with the first write."""
@@ -201,6 +204,12 @@ class Ledger:
         from .analytics import Analytics  # DuckDB takes its time to be imported
 
         return Analytics(self)
+
+    def snapshots(self) -> Snapshots:
+        """Where state and analytics are published, for clones and for looking back."""
+        from .snapshots import Snapshots
+
+        return Snapshots(self)
 
     def catch_up(self, progress: Progress | None = None) -> Position:
         """Fold what stands in the log and not yet in the state; returns the position reached.

@@ -9,7 +9,16 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mlflow_ledger.bus import KAFKA_SCHEME, Settings, folder_of, kafka_place, options_of
+from mlflow_ledger.bus import (
+    KAFKA_SCHEME,
+    Settings,
+    folder_of,
+    kafka_place,
+    options_of,
+    parse_moment,
+    split_as_of,
+)
+from mlflow_ledger.schemas import SettingsError
 
 from .blob_place import place_of
 from .ledger import Ledger
@@ -31,6 +40,9 @@ def check_uri(uri: str) -> None:
     Raises:
         SettingsError: it makes no sense.
     """
+    _, as_of = split_as_of(uri)
+    if as_of is not None:
+        parse_moment(as_of)
     if urlsplit(uri).scheme == KAFKA_SCHEME:
         kafka_place(uri)
         Settings.read(**options_of(uri))
@@ -49,10 +61,27 @@ def open_ledger(uri: str, *, create: bool = True, telling: Telling | None = None
         SettingsError: the URI, an option or a setting makes no sense.
         LogMissing, LogUnavailable, LogForeign: the topics are not there, or not fit for use.
     """
+    uri, as_of = split_as_of(uri)
+    if as_of is not None:
+        return _open_as_of(uri, as_of, telling)
     if urlsplit(uri).scheme == KAFKA_SCHEME:
         return _open_kafka(uri, telling, create=create)
     folder = resolved(folder_of(uri))
     return _once(folder, lambda: Ledger(folder))
+
+
+def _open_as_of(uri: str, as_of: str, telling: Telling | None) -> Ledger:
+    from .as_of_ledger import AsOfLedger  # needs what the present does without
+
+    parse_moment(as_of)
+    now = open_ledger(uri, create=False, telling=telling)
+    if not now.has_log:
+        msg = (
+            "as_of needs the ledger's log, and what reads through a query service has none: ask on "
+            "the host of that service, or leave query= out of the URI to keep a replica here"
+        )
+        raise SettingsError(msg)
+    return _once((id(now), as_of), lambda: AsOfLedger(now, as_of, telling))
 
 
 def _open_kafka(uri: str, telling: Telling | None, *, create: bool) -> Ledger:

@@ -12,7 +12,7 @@ from mlflow_ledger.bus import MirrorLog
 
 from .analytics import Analytics
 from .ledger import Ledger
-from .snapshots import Snapshot, Snapshots
+from .snapshots import Snapshot
 
 if TYPE_CHECKING:
     from .bundles import Bundles
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Publishing"]
 
 _log = logging.getLogger(__name__)
-
-_PART = 10
-"""A snapshot is due when this part of all events came since."""
 
 _LOOK_S = 30.0
 
@@ -45,7 +42,7 @@ class Publishing:
         self._every = every or ledger.settings.snapshot_events
         self._clock = clock
         self._analytics = Analytics(ledger)
-        self._snapshots = Snapshots(ledger)
+        self._snapshots = ledger.snapshots()
         self._known: Snapshot | None = None
         self._shared_seq: int | None = None
         self._look_at_s = 0.0
@@ -66,7 +63,7 @@ class Publishing:
         self._analytics.close()
 
     def _is_due(self, seq: int, last: int) -> bool:
-        return seq - last >= max(self._every, seq // _PART)
+        return seq - last >= self._snapshots.enough(seq, self._every)
 
     def _publish(self, seq: int) -> None:
         self._known = self._newest()

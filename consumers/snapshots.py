@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -17,13 +18,19 @@ from mlflow_ledger.bus import FileLock, reach, share
 from mlflow_ledger.schemas import LogUnavailable
 
 from .fold import FOLD_VERSION
+from .older_states import OlderState, OlderStates, Whole
 
 if TYPE_CHECKING:
     from .ledger import Ledger
 
 __all__ = ["Snapshot", "Snapshots"]
 
+_log = logging.getLogger(__name__)
+
 _KEPT = 2
+_OLDER = "older"
+_PART = 10
+_MANY_EVENTS, _PART_OF_MANY = 100_000, 40
 
 
 @dataclass(frozen=True)
@@ -60,9 +67,48 @@ class Snapshots:
         """Keep them in ``snapshots/`` of the ledger's folder."""
         self._ledger = ledger
         self._folder = ledger.folder / "snapshots"
+        self._older = OlderStates(self._folder / _OLDER)
+
+    def enough(self, seq: int, least: int | None = None) -> int:
+        """How many events have to come before a snapshot is due again, ``seq`` being folded.
+
+        A first search has to add them, and a look back to fold them: a tenth of all events, and
+        in a large ledger less.
+        """
+        most = max(_MANY_EVENTS, seq // _PART_OF_MANY)
+        return max(least or self._ledger.settings.snapshot_events, min(seq // _PART, most))
+
+    def takes(self, generation: str) -> bool:
+        """Whether a state is the ledger's own, and not one that lies over it for a while."""
+        return Path(generation).parent == self._ledger.folder
+
+    def check_writable(self) -> None:
+        """Do nothing where a snapshot can be published.
+
+        Raises:
+            LogUnavailable: this process may not write here.
+        """
+        self._ledger.log.check_writable()
 
     def all(self) -> list[Snapshot]:
         """Every snapshot that this program can read, oldest first."""
+        return [s for s in self._of_fold() if s.duckdb_version == duckdb.__version__]
+
+    def restore_state(self, last: int, target: Path) -> Whole | OlderState | None:
+        """Write the latest state to ``target`` that has folded no event behind offset ``last``.
+
+        None where no snapshot is that old; the state lists no changes.
+        """
+        return self._older.restore(
+            target, self._of_fold(), lambda state: state.offset <= last and self._stands(state)
+        )
+
+    def forget_older(self) -> None:
+        """Remove the states of earlier snapshots."""
+        shutil.rmtree(self._folder / _OLDER, ignore_errors=True)
+
+    def _of_fold(self) -> list[Snapshot]:
+        """Every snapshot whose state this program can read, oldest first."""
         found = []
         for manifest in self._folder.glob("*/manifest.json"):
             try:
@@ -70,11 +116,7 @@ class Snapshots:
                 found.append(Snapshot(folder=manifest.parent, **fields))
             except (OSError, ValueError, TypeError):
                 continue
-        versions = (FOLD_VERSION, duckdb.__version__)
-        return sorted(
-            (s for s in found if (s.fold_version, s.duckdb_version) == versions),
-            key=lambda s: s.seq,
-        )
+        return sorted((s for s in found if s.fold_version == FOLD_VERSION), key=lambda s: s.seq)
 
     def newest(self, generation: str, seq: int | None = None) -> Snapshot | None:
         """The last snapshot of one generation of the state, by its file's name.
@@ -93,7 +135,7 @@ class Snapshots:
             None,
         )
 
-    def _stands(self, snapshot: Snapshot) -> bool:
+    def _stands(self, snapshot: Whole | OlderState) -> bool:
         stored = self._ledger.log.at(snapshot.offset)
         return stored is not None and stored.record.digest().hex() == snapshot.digest
 
@@ -167,11 +209,25 @@ class Snapshots:
         """Remove what no clone will start from again, and trim the changes below what is left."""
         kept = [s for s in self.all() if s.generation == generation][-_KEPT:]
         names = {s.folder for s in kept}
+        if kept:
+            self._keep_states([s for s in self._of_fold() if s.folder not in names], kept[0])
         for folder in self._folder.iterdir():
-            if folder.is_dir() and folder not in names:
+            if folder.is_dir() and folder not in names and folder.name != _OLDER:
                 shutil.rmtree(folder, ignore_errors=True)
         if kept:
             self._ledger.trim_changes(generation, kept[0].seq)
+
+    def _keep_states(self, retired: list[Snapshot], following: Snapshot) -> None:
+        """Keep what states that are about to go have otherwise than the one behind them."""
+        for snapshot in retired:
+            if snapshot.seq >= following.seq or not self._stands(snapshot):
+                continue
+            try:
+                self._older.keep(snapshot, following)
+            except OSError as error:
+                _log.warning(
+                    "a look back will take longer: %s is not kept (%s)", snapshot.folder, error
+                )
 
 
 def _copy_state(keyed: sqlite3.Connection, target: Path) -> None:

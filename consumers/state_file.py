@@ -22,6 +22,7 @@ __all__ = [
     "StateFiles",
     "connect",
     "connect_onlooking",
+    "connect_past",
     "create",
     "remove_all",
 ]
@@ -144,6 +145,16 @@ def connect_onlooking(path: Path, onlooker: Onlooker) -> sqlite3.Connection:
     """Open a state that may not be written."""
     with StateFailures(path):
         db = onlooker.connect(**_OPTIONS)
+        _prepared(path, db)
+    return db
+
+
+def connect_past(path: Path) -> sqlite3.Connection:
+    """Open a state that nobody changes any more, without a lock."""
+    with StateFailures(path):
+        db: sqlite3.Connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, **_OPTIONS
+        )
         _prepared(path, db)
     return db
 

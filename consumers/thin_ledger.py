@@ -51,6 +51,7 @@ class ThinLedger(Speaking):
     """
 
     fork_order = 2
+    has_log = False
 
     def __init__(
         self, replica: Replica, settings: Settings, kafka_settings: KafkaSettings | None = None

@@ -19,6 +19,7 @@ from mlflow.protos.databricks_pb2 import (
     BAD_REQUEST,
     INTERNAL_ERROR,
     INVALID_PARAMETER_VALUE,
+    PERMISSION_DENIED,
     TEMPORARILY_UNAVAILABLE,
     ErrorCode,
 )
@@ -26,7 +27,15 @@ from mlflow.tracking._tracking_service import utils as tracking_utils
 from mlflow.utils.search_utils import SearchUtils
 from pydantic import ValidationError
 
-from mlflow_ledger.bus import SCHEME, EventTooLarge, acting_as, folder_of, uri_of
+from mlflow_ledger.bus import (
+    SCHEME,
+    EventTooLarge,
+    acting_as,
+    folder_of,
+    split_as_of,
+    uri_of,
+    with_as_of,
+)
 from mlflow_ledger.consumers import Decide, Foreseen, Ledger, check_uri, open_ledger
 from mlflow_ledger.query.progress import ProgressShown
 from mlflow_ledger.schemas import (
@@ -35,6 +44,7 @@ from mlflow_ledger.schemas import (
     Event,
     LedgerError,
     LogUnavailable,
+    PastReadOnly,
     Refused,
     SettingsError,
 )
@@ -262,6 +272,8 @@ def with_mlflow_errors(work: Callable[[], Any]) -> Any:
         raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from error
     except ValidationError as error:
         raise MlflowException(_wrong_types(error), INVALID_PARAMETER_VALUE) from error
+    except PastReadOnly as error:
+        raise MlflowException(str(error), PERMISSION_DENIED) from error
     except LogUnavailable as error:
         raise MlflowException(str(error), TEMPORARILY_UNAVAILABLE) from error
     except (LedgerError, sqlite3.Error, struct.error, OverflowError, UnicodeError) as error:
@@ -302,7 +314,7 @@ def _make_absolute(store_uri: str) -> None:
     """
     if urlsplit(store_uri).scheme != SCHEME:
         return
-    absolute = uri_of(folder_of(store_uri))
+    absolute = with_as_of(uri_of(folder_of(store_uri)), split_as_of(store_uri)[1])
     if os.environ.get("MLFLOW_TRACKING_URI") == store_uri:
         os.environ["MLFLOW_TRACKING_URI"] = absolute
     if tracking_utils._tracking_uri == store_uri:  # noqa: SLF001  # there is no public way

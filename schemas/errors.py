@@ -4,6 +4,7 @@ LedgerError
 ├── DecodeError          bytes that are no event of ours
 ├── Refused              a command that the rules refuse; carries a Reason
 ├── SettingsError        a URI or setting that makes no sense
+├── PastReadOnly         a write to a ledger as it was at an earlier moment
 ├── LogError             the log cannot be used as it is
 │   ├── LogMissing       there is none
 │   ├── LogUnavailable   it is there, and cannot be read or written now
@@ -30,6 +31,7 @@ __all__ = [
     "LogForeign",
     "LogMissing",
     "LogUnavailable",
+    "PastReadOnly",
     "Reason",
     "RecordRefused",
     "Refused",
@@ -72,6 +74,10 @@ class Refused(LedgerError):
 
 class SettingsError(LedgerError, ValueError):
     """A URI or setting that makes no sense."""
+
+
+class PastReadOnly(LedgerError):
+    """A ledger as it was at an earlier moment takes no writes."""
 
 
 class LogError(LedgerError):

@@ -63,8 +63,12 @@ class _AnyUri(_Checked):
     name = "uri"
 
     def check(self, text: str) -> None:
-        from mlflow_ledger.bus import KAFKA_SCHEME, folder_of, kafka_place
+        from mlflow_ledger.bus import KAFKA_SCHEME, folder_of, kafka_place, split_as_of
+        from mlflow_ledger.schemas import SettingsError
 
+        if split_as_of(text)[1] is not None:
+            msg = f"{text!r}: what waits on this host waits now; leave as_of= out"
+            raise SettingsError(msg)
         if text.startswith(f"{KAFKA_SCHEME}:"):
             kafka_place(text)
         else:
@@ -136,18 +140,25 @@ def as_json(what: str) -> Callable[[F], F]:
     return click.option("--json", "as_json", is_flag=True, help=f"Answer in JSON: {what}.")
 
 
-def ledger_at(uri: str, *, create: bool = False) -> Ledger:
+def ledger_at(uri: str, *, create: bool = False, present: bool = False) -> Ledger:
     """The ledger of a URI; where there is none, nothing is made, unless ``create`` says so.
 
+    ``present`` is for what can only be done to the ledger as it is now.
+
     Raises:
+        SettingsError: the URI names an earlier moment, and the present is needed.
         LogMissing: there is no ledger in that folder, or no topics on that cluster.
         LogUnavailable: the cluster is away.
     """
-    from mlflow_ledger.bus import KAFKA_SCHEME, folder_of
+    from mlflow_ledger.bus import KAFKA_SCHEME, folder_of, split_as_of
     from mlflow_ledger.consumers import open_ledger
     from mlflow_ledger.query.progress import ProgressShown
-    from mlflow_ledger.schemas import LogMissing
+    from mlflow_ledger.schemas import LogMissing, SettingsError
 
+    now, as_of = split_as_of(uri)
+    if present and as_of is not None:
+        msg = f"this is done to the ledger as it is, not as of {as_of}: write {now}"
+        raise SettingsError(msg)
     if uri.startswith(f"{KAFKA_SCHEME}:"):
         ledger = open_ledger(uri, create=create, telling=ProgressShown())
         ledger.follow()
@@ -156,7 +167,7 @@ def ledger_at(uri: str, *, create: bool = False) -> Ledger:
     if not create and not (folder / "log.sqlite").is_file():
         msg = (
             f"there is no ledger in {folder}. Check the URI; a ledger comes into being when "
-            f"something is logged to it, for instance by: MLFLOW_TRACKING_URI={uri} python train.py"
+            f"something is logged to it, for instance by: MLFLOW_TRACKING_URI={now} python train.py"
         )
         raise LogMissing(msg)
-    return open_ledger(uri)
+    return open_ledger(uri, telling=ProgressShown())

@@ -39,7 +39,7 @@ def collect(uri: str, grace_days: float, yes: bool, as_json: bool) -> None:
     """
     from mlflow_ledger import consumers
 
-    ledger = ledger_at(uri)
+    ledger = ledger_at(uri, present=True)
     now_ms = time.time_ns() // 1_000_000
     plan = consumers.plan_collection(ledger, now_ms, round(grace_days * _DAY_MS))
     done = consumers.collect(ledger, plan) if yes else plan

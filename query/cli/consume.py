@@ -79,7 +79,7 @@ def consume(
     from mlflow_ledger.consumers import Service
 
     duties = _Duties(snapshot_every, archive=archive)
-    service = Service(lambda: ledger_at(uri, create=create), duties.of)
+    service = Service(lambda: ledger_at(uri, create=create, present=True), duties.of)
     with _ending(service, drain_seconds), _serving(service, duties, metrics_host, metrics_port):
         click.echo(f"following {uri}", err=True)
         try:

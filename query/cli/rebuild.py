@@ -27,7 +27,7 @@ def rebuild(uri: str, as_json: bool) -> None:
     """
     from mlflow_ledger.consumers import Analytics
 
-    ledger = ledger_at(uri)
+    ledger = ledger_at(uri, present=True)
     began = time.monotonic()
     with progress_bar() as progress:
         position = ledger.rebuild(lambda done, of: progress("state", done, of))

@@ -64,4 +64,4 @@ def serve(uri: str, host: str, port: int, without_token: bool) -> None:
     def begun(address: str) -> None:
         click.echo(f"answering at {address}; its interface: {address}/docs")
 
-    answer(lambda: ledger_at(uri), host, port, token, begun)
+    answer(lambda: ledger_at(uri, present=True), host, port, token, begun)

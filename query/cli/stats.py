@@ -24,7 +24,7 @@ def stats(uri: str, as_json: bool) -> None:
     """Show what takes how much of the folder, how many events of which type, and of what."""
     from mlflow_ledger.query.stats import stats as stats_of
 
-    found = stats_of(ledger_at(uri))
+    found = stats_of(ledger_at(uri, present=True))
     if as_json:
         print_json(plain(found) | {"size_bytes": found.size_bytes})
         return

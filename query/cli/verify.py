@@ -32,7 +32,7 @@ def verify(uri: str, as_json: bool) -> None:
     """
     from mlflow_ledger.query.verify import verify as report_of
 
-    ledger = ledger_at(uri)
+    ledger = ledger_at(uri, present=True)
     with progress_bar() as progress:
         report = report_of(ledger, progress)
     if as_json:
