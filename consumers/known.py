@@ -26,6 +26,7 @@ from mlflow_ledger.schemas import (
     RunTagDeleted,
     RunUpdated,
     WebhookEvent,
+    WorkspaceDeleted,
     event_types,
 )
 
@@ -55,7 +56,7 @@ _CHANGE_NOTHING_KNOWN = frozenset(
             ArtifactEvent, CommandRejected, InputsLogged, LoggedModelEvent, OutputsLogged,
             RegisteredModelEvent, RunTagDeleted, RunUpdated, WebhookEvent, ItemEvent,
         ),
-    )
+    ) and kind is not WorkspaceDeleted
 )  # fmt: skip
 """Any other event type makes a process forget all it knew; that costs it a look at the state."""
 

@@ -296,6 +296,7 @@ CREATE TABLE model_version_tags (
 -- actions is a JSON list of entity.action; secret is encrypted.
 CREATE TABLE webhooks (
     webhook_id  TEXT PRIMARY KEY,
+    workspace   TEXT NOT NULL,
     name        TEXT,
     url         TEXT,
     description TEXT,

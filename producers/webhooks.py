@@ -157,7 +157,7 @@ class Webhooks(LedgerStore):
             description=row.description,
             status=WebhookStatus(row.status),
             secret=self._decrypted(row.secret),
-            workspace="default",
+            workspace=row.workspace,
         )
 
     def _encrypted(self, secret: str | None) -> str | None:

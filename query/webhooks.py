@@ -13,6 +13,7 @@ class WebhookRow(NamedTuple):
     """A webhook that is not deleted; ``actions`` are ``entity.action`` names."""
 
     webhook_id: str
+    workspace: str
     name: str | None
     url: str | None
     description: str | None
@@ -24,8 +25,8 @@ class WebhookRow(NamedTuple):
 
 
 _SELECT = (
-    "SELECT webhook_id, name, url, description, secret, status, actions, created_ms, updated_ms "
-    "FROM webhooks WHERE deleted_ms IS NULL"
+    "SELECT webhook_id, workspace, name, url, description, secret, status, actions, created_ms, "
+    "updated_ms FROM webhooks WHERE deleted_ms IS NULL"
 )
 
 
@@ -49,5 +50,5 @@ def webhook_rows(
 
 def _row(row: tuple[str, ...]) -> WebhookRow:
     fields = list(row)
-    fields[6] = json.loads(row[6])
+    fields[7] = json.loads(row[7])
     return WebhookRow(*fields)  # type: ignore[arg-type]  # the columns are named in _SELECT

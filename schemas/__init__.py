@@ -246,8 +246,17 @@ from .traces import (
     TraceTagSetContent,
 )
 from .webhooks import WebhookContent, WebhookCreated, WebhookDeleted, WebhookEvent, WebhookUpdated
+from .workspaces import (
+    DEFAULT_WORKSPACE,
+    WorkspaceContent,
+    WorkspaceCreated,
+    WorkspaceDeleted,
+    WorkspaceEvent,
+    WorkspaceUpdated,
+)
 
 __all__ = [
+    "DEFAULT_WORKSPACE",
     "MAX_FLOAT",
     "TRACE_COSTS",
     "TRACE_TOKENS",
@@ -466,6 +475,11 @@ __all__ = [
     "WebhookDeleted",
     "WebhookEvent",
     "WebhookUpdated",
+    "WorkspaceContent",
+    "WorkspaceCreated",
+    "WorkspaceDeleted",
+    "WorkspaceEvent",
+    "WorkspaceUpdated",
     "avro_schema",
     "content_schema",
     "decode",

@@ -28,6 +28,7 @@ from . import (
     spans,
     traces,
     webhooks,
+    workspaces,
 )
 from .context import Context, Numbers, Rule, rules_of
 from .pending import Pending
@@ -60,4 +61,5 @@ __all__ = [
     "spans",
     "traces",
     "webhooks",
+    "workspaces",
 ]

@@ -126,7 +126,10 @@ def _is_experiment(context: Context, experiment_id: str) -> bool:
     except Refused:
         return False
     found = context.row(
-        "SELECT 1 FROM experiments WHERE experiment_id = ? AND lifecycle <> 'purged'", number
+        "SELECT 1 FROM experiments "
+        "WHERE experiment_id = ? AND workspace = ? AND lifecycle <> 'purged'",
+        number,
+        context.envelope.workspace,
     )
     return found is not None and str(number) == experiment_id
 

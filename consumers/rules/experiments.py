@@ -19,7 +19,7 @@ from mlflow_ledger.schemas import (
 from .context import Context, experiment_number, rule
 from .items import forget_children
 
-__all__: list[str] = []
+__all__ = ["forget_experiment"]
 
 
 @rule(ExperimentCreated)
@@ -76,10 +76,14 @@ def experiment_restored(context: Context, event: ExperimentRestored) -> None:
 @rule(ExperimentPurged)
 def experiment_purged(context: Context, event: ExperimentPurged) -> None:
     """A deleted experiment goes for good; its name is free, its runs are out of sight."""
-    experiment_id = _new_epoch(context, event.experiment_id, "deleted", "purged")
-    context.write("UPDATE experiments SET name = NULL WHERE experiment_id = ?", experiment_id)
-    context.write("DELETE FROM experiment_tags WHERE experiment_id = ?", experiment_id)
-    forget_children(context, f"experiments:/{experiment_id}")
+    _new_epoch(context, event.experiment_id, "deleted", "purged")
+    _forget_rest(context, experiment_number(event.experiment_id))
+
+
+def forget_experiment(context: Context, experiment_id: int) -> None:
+    """Take away an experiment, deleted or not, with all that belongs to it."""
+    _set_lifecycle(context, experiment_id, "purged")
+    _forget_rest(context, experiment_id)
 
 
 @rule(ExperimentTagSet)
@@ -108,8 +112,9 @@ def experiment_tag_deleted(context: Context, event: ExperimentTagDeleted) -> Non
 def _experiment(context: Context, experiment_id: str) -> tuple[Any, ...]:
     row: tuple[Any, ...] | None = context.row(
         "SELECT experiment_id, workspace, name, lifecycle FROM experiments "
-        "WHERE experiment_id = ? AND lifecycle <> 'purged'",
+        "WHERE experiment_id = ? AND workspace = ? AND lifecycle <> 'purged'",
         experiment_number(experiment_id),
+        context.envelope.workspace,
     )
     if row is None:
         raise Refused(Reason.MISSING, f"No Experiment with id={experiment_id} exists")
@@ -127,21 +132,30 @@ def _active(context: Context, experiment_id: str) -> int:
     return int(number)
 
 
-def _new_epoch(context: Context, experiment_id: str, before: str, after: str) -> int:
+def _new_epoch(context: Context, experiment_id: str, before: str, after: str) -> None:
     number, _, _, lifecycle = _experiment(context, experiment_id)
     if lifecycle != before:
         raise Refused(Reason.MISSING, f"No Experiment with id={experiment_id} exists")
+    _set_lifecycle(context, number, after)
+
+
+def _set_lifecycle(context: Context, experiment_id: int, lifecycle: str) -> None:
     now_ms = context.envelope.time_ms
     context.write(
         "UPDATE experiments SET lifecycle = ?, epoch = epoch + 1, epoch_ms = ?, updated_ms = ? "
         "WHERE experiment_id = ?",
-        after,
+        lifecycle,
         now_ms,
         now_ms,
-        number,
+        experiment_id,
     )
     context.catalog = True
-    return int(number)
+
+
+def _forget_rest(context: Context, experiment_id: int) -> None:
+    context.write("UPDATE experiments SET name = NULL WHERE experiment_id = ?", experiment_id)
+    context.write("DELETE FROM experiment_tags WHERE experiment_id = ?", experiment_id)
+    forget_children(context, f"experiments:/{experiment_id}")
 
 
 def _refuse_taken(

@@ -166,7 +166,7 @@ class Family:
             parent = f"{self.parent_kind}:/{parent_id}"
         tags = fields.pop("tags", None)
         self._check_references(context, event)
-        if _row(context, event) is not None:
+        if context.row("SELECT 1 FROM items WHERE kind = ? AND item_id = ?", event.kind, event.key):
             raise self._refusal(event, parent, Reason.EXISTS)
         name = self._name(context, event, parent)
         if self.derive is not None:
@@ -341,16 +341,21 @@ def _told(text: str, event: ItemEvent, **more: str) -> str:
 
 def _there(context: Context, kind: str, item_id: str) -> bool:
     if kind == "experiments":
-        sql = "SELECT 1 FROM experiments WHERE experiment_id = ? AND lifecycle <> 'purged'"
-        return bool(context.row(sql, experiment_number(item_id)))
-    return bool(context.row("SELECT 1 FROM items WHERE kind = ? AND item_id = ?", kind, item_id))
+        sql = (
+            "SELECT 1 FROM experiments "
+            "WHERE experiment_id = ? AND workspace = ? AND lifecycle <> 'purged'"
+        )
+        return bool(context.row(sql, experiment_number(item_id), context.envelope.workspace))
+    sql = "SELECT 1 FROM items WHERE kind = ? AND item_id = ? AND workspace = ?"
+    return bool(context.row(sql, kind, item_id, context.envelope.workspace))
 
 
 def _row(context: Context, event: ItemEvent) -> Any:
     return context.row(
-        "SELECT parent, name, fields FROM items WHERE kind = ? AND item_id = ?",
+        "SELECT parent, name, fields FROM items WHERE kind = ? AND item_id = ? AND workspace = ?",
         event.kind,
         event.key,
+        context.envelope.workspace,
     )
 
 

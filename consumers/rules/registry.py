@@ -94,7 +94,11 @@ def model_renamed(context: Context, event: RegisteredModelRenamed) -> None:
 @rule(RegisteredModelDeleted)
 def model_deleted(context: Context, event: RegisteredModelDeleted) -> None:
     """The model goes with all that hangs on it; its name is free."""
-    model_no = _model_no(context, event)
+    forget_model(context, _model_no(context, event))
+
+
+def forget_model(context: Context, model_no: int) -> None:
+    """Take away a model with all that hangs on it."""
     for table in (
         "registered_models", "registered_model_tags", "model_aliases", "model_versions",
         "model_version_tags",
@@ -267,7 +271,11 @@ def version_tag_deleted(context: Context, event: ModelVersionTagDeleted) -> None
 
 
 def _model_no(context: Context, event: RegisteredModelEvent) -> int:
-    row = context.row("SELECT model_no FROM registered_models WHERE uid = ?", event.model_uid)
+    row = context.row(
+        "SELECT model_no FROM registered_models WHERE uid = ? AND workspace = ?",
+        event.model_uid,
+        context.envelope.workspace,
+    )
     if row is None:
         raise Refused(Reason.MISSING, f"Registered Model with name={event.name} not found")
     return int(row[0])
@@ -275,9 +283,11 @@ def _model_no(context: Context, event: RegisteredModelEvent) -> int:
 
 def _version(context: Context, event: ModelVersionEvent) -> tuple[int, int]:
     row = context.row(
-        "SELECT model_no, version FROM model_versions WHERE uid = ? AND stage <> ?",
+        "SELECT model_no, version FROM model_versions v JOIN registered_models m USING (model_no) "
+        "WHERE v.uid = ? AND stage <> ? AND workspace = ?",
         event.version_uid,
         DELETED_STAGE,
+        context.envelope.workspace,
     )
     if row is None:
         raise Refused(

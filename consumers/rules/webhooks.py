@@ -26,8 +26,9 @@ def webhook_created(context: Context, event: WebhookCreated) -> None:
         raise Refused(Reason.EXISTS, f"Webhook with ID {event.webhook_id} already exists.")
     content, now_ms = event.content or WebhookContent(), context.envelope.time_ms
     context.write(
-        "INSERT INTO webhooks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+        "INSERT INTO webhooks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
         event.webhook_id,
+        context.envelope.workspace,
         content.name,
         content.url,
         content.description,
@@ -78,6 +79,8 @@ def webhook_deleted(context: Context, event: WebhookDeleted) -> None:
 
 def _check_there(context: Context, event: WebhookEvent) -> None:
     if not context.row(
-        "SELECT 1 FROM webhooks WHERE webhook_id = ? AND deleted_ms IS NULL", event.webhook_id
+        "SELECT 1 FROM webhooks WHERE webhook_id = ? AND workspace = ? AND deleted_ms IS NULL",
+        event.webhook_id,
+        context.envelope.workspace,
     ):
         raise Refused(Reason.MISSING, f"Webhook with ID {event.webhook_id} not found.")
