@@ -13,6 +13,7 @@ from . import (
     gateway_bindings,
     gateway_budgets,
     gateway_endpoints,
+    gateway_guardrails,
     gateway_models,
     gateway_secrets,
     issues,
@@ -26,6 +27,7 @@ from . import (
     runs,
     scorers,
     spans,
+    trace_archival,
     traces,
     webhooks,
 )
@@ -44,6 +46,7 @@ __all__ = [
     "gateway_bindings",
     "gateway_budgets",
     "gateway_endpoints",
+    "gateway_guardrails",
     "gateway_models",
     "gateway_secrets",
     "issues",
@@ -58,6 +61,7 @@ __all__ = [
     "runs",
     "scorers",
     "spans",
+    "trace_archival",
     "traces",
     "webhooks",
 ]
