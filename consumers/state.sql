@@ -308,7 +308,8 @@ CREATE TABLE webhooks (
     deleted_ms  INTEGER
 ) WITHOUT ROWID;
 
--- A trace by what started it and what its spans tell; started says whether the first is known.
+-- A trace by what started it and what its spans tell; started says whether the first is known,
+-- generation how often spans of it were logged.
 CREATE TABLE traces (
     trace_id                              TEXT PRIMARY KEY,
     experiment_id                         INTEGER NOT NULL,
@@ -329,7 +330,8 @@ CREATE TABLE traces (
     cache_creation_input_tokens_above_1hr INTEGER,
     input_cost                            REAL,
     output_cost                           REAL,
-    total_cost                            REAL
+    total_cost                            REAL,
+    generation                            INTEGER NOT NULL DEFAULT 0
 );
 
 CREATE INDEX traces_by_time ON traces (experiment_id, timestamp_ms DESC, trace_id);

@@ -45,6 +45,7 @@ from mlflow_ledger.schemas import (
     Refused,
 )
 
+from .archival_retention import with_retention
 from .edge import LedgerStore, first, start_offset, text, whole
 from .entities import experiment_entity
 from .older_mlflow import parse_experiment_id
@@ -104,12 +105,13 @@ class Experiments(LedgerStore):
     def get_experiment(self, experiment_id: str | None) -> Experiment:
         """An experiment, active or deleted; none named means the default one."""
         number = experiment_no(experiment_id or DEFAULT_EXPERIMENT_ID)
-        return experiment_entity(self._ask(lambda db: _existing(db, number)))
+        row = self._ask(lambda db: _existing(db, number))
+        return with_retention(self, experiment_entity(row))[0]
 
     def get_experiment_by_name(self, experiment_name: str) -> Experiment | None:
         """The experiment of this name, active or deleted, or None."""
         row = self._ask(lambda db: experiment_by_name(db, experiment_name))
-        return experiment_entity(row) if row else None
+        return with_retention(self, experiment_entity(row))[0] if row else None
 
     def filter_active_experiment_ids(self, experiment_ids: list[str]) -> list[str]:
         """Those of some experiments that are there and active."""
@@ -172,7 +174,8 @@ class Experiments(LedgerStore):
         token = None
         if len(rows) > max_results:
             token = SearchExperimentsUtils.create_page_token(offset + max_results)
-        return PagedList([experiment_entity(row) for row in rows[:max_results]], token)
+        found = with_retention(self, *(experiment_entity(row) for row in rows[:max_results]))
+        return PagedList(found, token)
 
     def _about_experiment(
         self, experiment_id: str, kind: type[ExperimentEvent], **fields: Any

@@ -18,7 +18,7 @@ _INHERITED = {
     # MLflow's own code, written on top of methods that we have.
     "end_async_logging", "flush_async_logging", "log_batch_async", "log_metric_async",
     "log_param_async", "resolve_trace_archival_config", "search_runs", "set_model_versions_tags",
-    "set_tag_async", "shut_down_async_logging", "supports_trace_archival", "supports_workspaces",
+    "set_tag_async", "shut_down_async_logging", "supports_workspaces",
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from mlflow.utils.validation import _validate_model_version
 __all__ = [
     "SpanNode",
     "cost_of",
+    "is_custom_code",
     "parse_experiment_id",
     "parse_experiment_ids",
     "stored_span",
@@ -90,3 +91,11 @@ def stored_span(text: str) -> Span:
         return Span.from_dict(translate_loaded_span(json.loads(text)))
     span: Span = lazy.from_stored_content(text)
     return span
+
+
+def is_custom_code(serialized_scorer: str) -> bool:
+    """Whether a serialized scorer holds code of its own; older MLflow does not ask."""
+    from mlflow.genai.scorers import base
+
+    found = getattr(base, "_serialized_scorer_is_custom_code", None)
+    return found is not None and bool(found(serialized_scorer))

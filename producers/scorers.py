@@ -14,6 +14,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow_ledger.query import (
     Item,
     ScorerVersionRow,
+    is_guarding,
     item_named,
     item_of,
     latest_scorer_versions,
@@ -142,9 +143,13 @@ class Scorers(LedgerStore):
             scorer = _existing(db, experiment_id, name)
             found = _versions(db, scorer, experiment_id, version)
             if version is None:
-                unbound = bindings_dropped(db, _RESOURCE, scorer.item_id)
-                return [*unbound, ScorerDeleted(scorer_id=scorer.item_id)]
-            return [ScorerVersionDeleted(version_uid=row.version_uid) for row in found]
+                event = ScorerDeleted(scorer_id=scorer.item_id)
+                _check_unguarded(db, scorer, None, event)
+                return [*bindings_dropped(db, _RESOURCE, scorer.item_id), event]
+            gone = [ScorerVersionDeleted(version_uid=row.version_uid) for row in found]
+            for each in gone:
+                _check_unguarded(db, scorer, each.version_uid, each)
+            return list(gone)
 
         self._decide(decide)
 
@@ -284,6 +289,14 @@ def _versions(
     if not rows:
         raise _missing(scorer.name, experiment_id, version)
     return rows
+
+
+def _check_unguarded(
+    db: sqlite3.Connection, scorer: Item, version_uid: str | None, event: Event
+) -> None:
+    if is_guarding(db, scorer.item_id, version_uid):
+        msg = "Cannot delete a scorer that a guardrail names. Delete the guardrail first."
+        raise Refused(Reason.BAD_REQUEST, msg, event)
 
 
 def _missing(name: str | None, experiment_id: str, version: int | None = None) -> Refused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from mlflow.store.entities.paged_list import PagedList
 from mlflow.tracing.constant import TraceMetadataKey
 from mlflow.utils.search_utils import SearchTraceMetricsUtils
 
-from mlflow_ledger.query import Aggregate, Filter, MetricSearch, metric_points
+from mlflow_ledger.query import Aggregate, Filter, MetricSearch, gateway_cost, metric_points
 
 from .edge import LedgerStore, whole
 from .older_mlflow import parse_experiment_ids
@@ -90,6 +91,25 @@ class TraceMetrics(LedgerStore):
                 said = _said(dict(zip(names, group, strict=True)))
                 points.append(MetricDataPoint(metric_name, said, found))
         return PagedList(points, None)
+
+    def sum_gateway_trace_cost(
+        self,
+        start_time_ms: int,
+        end_time_ms: int,
+        workspace: str | None = None,
+        endpoint_id: str | None = None,
+        username: str | None = None,
+    ) -> float:
+        """What the traces of requests to the gateway cost, those of an endpoint or a user."""
+        wanted = {TraceMetadataKey.GATEWAY_ENDPOINT_ID: endpoint_id}
+        if username is not None:
+            wanted[TraceMetadataKey.AUTH_USERNAME] = username
+
+        def ask(db: sqlite3.Connection) -> float:
+            return gateway_cost(db, start_time_ms, end_time_ms, wanted, workspace)
+
+        cost: float = self._ask(ask)
+        return cost
 
 
 def _aggregate(aggregation: MetricAggregation) -> Aggregate:

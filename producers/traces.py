@@ -25,6 +25,7 @@ from mlflow.utils.validation import (
 from mlflow_ledger.query import (
     SpanRow,
     TraceRow,
+    archived_places,
     trace_details,
     trace_ids_until,
     trace_row,
@@ -51,6 +52,7 @@ from .edge import LedgerStore, text, whole
 from .experiments import active_experiment
 from .older_mlflow import parse_experiment_id, parse_experiment_ids, stored_span
 from .review_queue_items import removals_of
+from .trace_archive import delete_archived
 from .trace_entities import FIGURES, trace_infos, valid_name, valid_session
 
 __all__ = ["Traces", "purged_trace", "trace_artifacts"]
@@ -200,13 +202,20 @@ class Traces(LedgerStore):
             )
         number = whole(parse_experiment_id(experiment_id)) or 0
 
+        archived: dict[str, str | None] = {}
+
         def decide(db: sqlite3.Connection) -> list[Event]:
             until_ms, most = whole(max_timestamp_millis), whole(max_traces)
             found = trace_ids_until(db, number, until_ms, most, trace_ids)
-            deleted = [TraceDeleted(trace_id=trace_id) for trace_id in found]
-            return [*deleted, *removals_of(db, found)]
+            archived.clear()
+            archived.update(archived_places(db, found))
+            return _deletions(db, [trace_id for trace_id in found if trace_id not in archived])
 
-        return sum(isinstance(event, TraceDeleted) for event in self._decide(decide))
+        # Files are deleted first, outside the lock: a trace goes once nothing is left of it.
+        events = self._decide(decide)
+        if gone := delete_archived(archived):
+            events += self._decide(lambda db: _deletions(db, gone))
+        return sum(isinstance(event, TraceDeleted) for event in events)
 
     def _came_along(self, trace_id: str, assessment: Assessment) -> AssessmentCreated:
         assessment.trace_id = trace_id
@@ -275,6 +284,12 @@ def trace_artifacts(artifact_location: str, trace_id: str) -> str:
     """Where a trace's artifacts lie."""
     location: str = append_to_uri_path(artifact_location, "traces", trace_id, "artifacts")
     return location
+
+
+def _deletions(db: sqlite3.Connection, trace_ids: Sequence[str]) -> list[Event]:
+    there = [row.trace_id for row in trace_rows(db, trace_ids)]
+    deleted = [TraceDeleted(trace_id=trace_id) for trace_id in there]
+    return [*deleted, *removals_of(db, there)]
 
 
 def purged_trace(db: sqlite3.Connection, trace_id: str) -> list[Event]:

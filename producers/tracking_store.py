@@ -9,12 +9,12 @@ from mlflow.store.tracking.abstract_store import AbstractStore
 
 from .assessments import Assessments
 from .edge import mlflow_errors
-from .empty_families import EmptyFamilies
 from .evaluation_datasets import EvaluationDatasets
 from .evaluation_records import EvaluationRecords
 from .gateway_bindings import GatewayBindings
 from .gateway_budgets import GatewayBudgets
 from .gateway_endpoints import GatewayEndpoints
+from .gateway_guardrails import GatewayGuardrails
 from .gateway_models import GatewayModels
 from .gateway_secrets import GatewaySecrets
 from .inputs import RunInputsLogging
@@ -29,6 +29,7 @@ from .run_data import RunDataLogging
 from .runs import Runs
 from .scorers import Scorers
 from .span_logging import SpanLogging
+from .trace_archival import TraceArchival
 from .trace_links import TraceLinks
 from .trace_metrics import TraceMetrics
 from .trace_searching import TraceSearching
@@ -61,6 +62,7 @@ class LedgerTrackingStore(
     GatewayBindings,
     GatewayBudgets,
     GatewayEndpoints,
+    GatewayGuardrails,
     GatewayModels,
     LabelSchemas,
     EvaluationDatasets,
@@ -75,7 +77,7 @@ class LedgerTrackingStore(
     TraceSearching,
     TraceLinks,
     TraceMetrics,
-    EmptyFamilies,
+    TraceArchival,
     Runs,
     RunDataLogging,
     MetricHistories,

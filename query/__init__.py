@@ -19,6 +19,12 @@ from .gateway import (
     model_is_used,
     with_secret,
 )
+from .gateway_guardrails import (
+    GatewayGuardrailRow,
+    gateway_guardrail_rows,
+    guardrail_uses,
+    is_guarding,
+)
 from .issues import IssueRow, find_issues, issue_row
 from .items import (
     Item,
@@ -76,10 +82,21 @@ from .scorers import (
     ScorerVersionRow,
     latest_scorer_versions,
     scorer_versions,
+    scorer_versions_by_uid,
     scorers_configured,
 )
 from .search_runs import RunSearch, find_runs
-from .trace_metrics import Aggregate, MetricSearch, metric_points
+from .trace_archival import (
+    ArchivalCandidate,
+    ArchivalPayload,
+    archival_candidates,
+    archival_generation,
+    archival_payload,
+    archival_rest,
+    archival_tags,
+    archived_places,
+)
+from .trace_metrics import Aggregate, MetricSearch, gateway_cost, metric_points
 from .trace_search import SessionRow, TraceSearch, correlated, find_sessions, find_traces
 from .traces import (
     AssessmentRow,
@@ -99,6 +116,8 @@ from .webhooks import WebhookRow, webhook_row, webhook_rows
 __all__ = [
     "DELETED_STAGE",
     "Aggregate",
+    "ArchivalCandidate",
+    "ArchivalPayload",
     "ArtifactRow",
     "AssessmentRow",
     "DatasetRow",
@@ -106,6 +125,7 @@ __all__ = [
     "ExperimentRow",
     "Filter",
     "GatewayEndpointRow",
+    "GatewayGuardrailRow",
     "GatewayMapping",
     "GatewayModelRow",
     "IssueRow",
@@ -130,6 +150,12 @@ __all__ = [
     "VersionRow",
     "WebhookRow",
     "alias_version",
+    "archival_candidates",
+    "archival_generation",
+    "archival_payload",
+    "archival_rest",
+    "archival_tags",
+    "archived_places",
     "artifact_at",
     "artifacts_below",
     "assessment_row",
@@ -155,10 +181,14 @@ __all__ = [
     "find_sessions",
     "find_traces",
     "find_versions",
+    "gateway_cost",
     "gateway_endpoint_rows",
+    "gateway_guardrail_rows",
     "gateway_model_rows",
+    "guardrail_uses",
     "ilike_duckdb",
     "ilike_sqlite",
+    "is_guarding",
     "is_logged_model",
     "issue_row",
     "item_named",
@@ -184,6 +214,7 @@ __all__ = [
     "run_row",
     "run_rows",
     "scorer_versions",
+    "scorer_versions_by_uid",
     "scorers_configured",
     "trace_details",
     "trace_ids_until",

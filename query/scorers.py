@@ -13,6 +13,7 @@ __all__ = [
     "ScorerVersionRow",
     "latest_scorer_versions",
     "scorer_versions",
+    "scorer_versions_by_uid",
     "scorers_configured",
 ]
 
@@ -73,6 +74,17 @@ def latest_scorer_versions(
     ).fetchall()
     found = [_row(row[:-1]) for row in rows]
     return sorted(found, key=lambda row: (row.experiment_no, row.name))
+
+
+def scorer_versions_by_uid(
+    db: sqlite3.Connection, version_uids: Iterable[str]
+) -> dict[str, ScorerVersionRow]:
+    """Versions of scorers by the ids that their writers gave them."""
+    rows = db.execute(
+        f"SELECT {_COLUMNS} {_FROM} AND v.item_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(version_uids)),),
+    ).fetchall()
+    return {row.version_uid: row for row in map(_row, rows)}
 
 
 def scorers_configured(db: sqlite3.Connection) -> list[Item]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .conditions import Filter, Sql
 from .trace_search import TraceSearch, trace_conditions
 
-__all__ = ["Aggregate", "MetricSearch", "metric_points"]
+__all__ = ["Aggregate", "MetricSearch", "gateway_cost", "metric_points"]
 
 _FROM = {
     "TRACES": "live_traces t",
@@ -158,3 +158,32 @@ def _percentile(values: list[float] | None, percent: float) -> float | None:
     low = int(place)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def gateway_cost(
+    db: sqlite3.Connection,
+    start_ms: int,
+    end_ms: int,
+    metadata: Mapping[str, str | None],
+    workspace: str | None = None,
+) -> float:
+    """What the traces from ``start_ms`` until before ``end_ms`` cost together.
+
+    Of those only that have all of ``metadata``, with some value where None is given.
+    """
+    where = "t.timestamp_ms >= ? AND t.timestamp_ms < ?"
+    given: list[Any] = [start_ms, end_ms]
+    if workspace is not None:
+        where, given = f"{where} AND e.workspace = ?", [*given, workspace]
+    for key, value in metadata.items():
+        where += (
+            " AND EXISTS (SELECT 1 FROM trace_metadata m "
+            "WHERE m.trace_id = t.trace_id AND m.key = ? AND (? IS NULL OR m.value = ?))"
+        )
+        given += [key, value, value]
+    (cost,) = db.execute(
+        "SELECT total(t.total_cost) FROM experiments e JOIN traces t USING (experiment_id) "
+        f"WHERE e.lifecycle <> 'purged' AND {where}",
+        given,
+    ).fetchone()
+    return float(cost)

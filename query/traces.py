@@ -129,11 +129,14 @@ def trace_details(db: sqlite3.Connection, trace_ids: Iterable[str]) -> TraceDeta
 
 
 def trace_spans(db: sqlite3.Connection, trace_ids: Iterable[str]) -> dict[str, list[SpanRow]]:
-    """The spans of some traces, the root first, then by their beginning."""
+    """The spans of some traces, the root first, then by their beginning.
+
+    Those that were erased or archived are left out.
+    """
     spans: dict[str, list[SpanRow]] = {}
     for row in db.execute(
         f"SELECT trace_id, parent_id, start_ns, text FROM spans WHERE {_IN_LIST} "
-        "AND text IS NOT NULL ORDER BY trace_id, parent_id IS NOT NULL, start_ns, rowid",
+        "AND text <> '' ORDER BY trace_id, parent_id IS NOT NULL, start_ns, rowid",
         (json.dumps(list(trace_ids)),),
     ).fetchall():
         spans.setdefault(row[0], []).append(SpanRow._make(row))

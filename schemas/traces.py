@@ -16,6 +16,7 @@ __all__ = [
     "SpanText",
     "SpansLogged",
     "SpansLoggedContent",
+    "TraceArchived",
     "TraceDeleted",
     "TraceEvent",
     "TracePromptsLinked",
@@ -180,6 +181,17 @@ class TraceDeleted(TraceEvent):
     """A trace was deleted, with its spans, tags and assessments."""
 
     topic_name: ClassVar[str] = "traces"
+
+
+class TraceArchived(TraceEvent):
+    """The spans' texts of a trace lie in a file of their own, and in the ledger no more.
+
+    ``generation`` is how often spans were logged that the file holds.
+    """
+
+    topic_name: ClassVar[str] = "traces"
+    archive_uri: str
+    generation: int
 
 
 class TraceRunLinked(TraceEvent):

@@ -17,7 +17,7 @@ from mlflow_ledger.schemas import (
 )
 
 from .context import Context, experiment_number, rule
-from .items import forget_children
+from .items import check_children_free, forget_children
 
 __all__ = ["forget_experiment"]
 
@@ -76,6 +76,7 @@ def experiment_restored(context: Context, event: ExperimentRestored) -> None:
 @rule(ExperimentPurged)
 def experiment_purged(context: Context, event: ExperimentPurged) -> None:
     """A deleted experiment goes for good; its name is free, its runs are out of sight."""
+    check_children_free(context, f"experiments:/{experiment_number(event.experiment_id)}")
     _new_epoch(context, event.experiment_id, "deleted", "purged")
     _forget_rest(context, experiment_number(event.experiment_id))
 

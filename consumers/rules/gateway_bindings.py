@@ -17,7 +17,9 @@ __all__: list[str] = []
         parent="endpoint_id",
         parent_kind=GatewayEndpointEvent.kind,
         parent_missing="GatewayEndpoint not found (endpoint_id='{id}')",
-        missing="GatewayEndpointBinding not found (binding_id='{id}')",
+        id_parts=("endpoint_id", "resource_type", "resource_id"),
+        missing="GatewayEndpointBinding not found (endpoint_id='{endpoint_id}', "
+        "resource_type='{resource_type}', resource_id='{resource_id}')",
         exists="The binding {id} already exists",
     )
     .created(GatewayBindingCreated)

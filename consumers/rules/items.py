@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -17,7 +18,16 @@ from mlflow_ledger.schemas import ItemEvent, Reason, Refused
 
 from .context import Context, experiment_number, rule
 
-__all__ = ["Family", "Held", "Reference", "add_item", "families", "forget_children", "forget_item"]
+__all__ = [
+    "Family",
+    "Held",
+    "Reference",
+    "add_item",
+    "check_children_free",
+    "families",
+    "forget_children",
+    "forget_item",
+]
 
 E = TypeVar("E", bound=ItemEvent)
 About = Callable[[Context, E, dict[str, Any]], None]
@@ -53,6 +63,7 @@ class Held:
     kind: str
     field: str
     held: str
+    reason: Reason = Reason.STATE
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,8 @@ class Family:
     """One small family: the texts of its errors, and what is unique in it.
 
     All may name the id as ``{id}`` and any field of the event, ``exists`` also ``{parent_id}``;
-    in ``parent_missing`` the id is the parent's. ``parent`` names the field that holds the parent's
+    in ``parent_missing`` the id is the parent's, in those of a reference the one that is missing.
+    ``parent`` names the field that holds the parent's
     id, ``parent_kind`` the parent's kind.
     A name, where ``name`` says which field holds one, is unique among the items of one parent and
     workspace.
@@ -88,6 +100,8 @@ class Family:
     held_by: tuple[Held, ...] = ()
     apart: frozenset[str] = frozenset()
     """Fields that a rule of the family's own keeps elsewhere."""
+    id_parts: tuple[str, ...] = ()
+    """By what names the texts may call the parts of an id that ``/`` joins."""
 
     def created(self, event: type[ItemEvent]) -> Family:
         """An event that brings an item into being: its id, and its name, are given once."""
@@ -199,15 +213,19 @@ class Family:
 
     def _delete(self, context: Context, event: ItemEvent) -> None:
         self.existing(context, event)
+        self.check_free(context, event.key)
+        forget_item(context, event.kind, event.key)
+
+    def check_free(self, context: Context, item_id: str) -> None:
+        """Refuse to let go of an item that another one holds."""
         for held in self.held_by:
             if context.row(
                 "SELECT 1 FROM items WHERE kind = ? AND json_extract(fields, ?) = ?",
                 held.kind,
                 f"$.{held.field}",
-                event.key,
+                item_id,
             ):
-                raise Refused(Reason.STATE, held.held)
-        forget_item(context, event.kind, event.key)
+                raise Refused(held.reason, held.held)
 
     def _set_tags(self, context: Context, event: ItemEvent) -> None:
         self.existing(context, event, self.untagged)
@@ -224,7 +242,7 @@ class Family:
             tag,
         )
         if not gone and self.tag_missing is not None:
-            raise Refused(Reason.MISSING, _told(self.tag_missing, event))
+            raise Refused(Reason.MISSING, self._told(self.tag_missing, event))
 
     def existing(
         self,
@@ -239,7 +257,7 @@ class Family:
             field, value = self.dead
             row = None if json.loads(row[2]).get(field) == value else row
         if row is None:
-            raise Refused(reason, _told(missing or self.missing, event))
+            raise Refused(reason, self._told(missing or self.missing, event))
         return row
 
     def _name(self, context: Context, event: ItemEvent, parent: str) -> str | None:
@@ -270,13 +288,15 @@ class Family:
 
     def _check_parent(self, context: Context, event: ItemEvent, parent_id: str) -> None:
         if not _there(context, self.parent_kind, parent_id):
-            raise Refused(Reason.MISSING, _told(self.parent_missing, event, id=parent_id))
+            raise Refused(Reason.MISSING, self._told(self.parent_missing, event, id=parent_id))
 
     def _check_references(self, context: Context, event: ItemEvent) -> None:
         for reference in self.references:
             for item_id in reference.named(event):
                 if not _there(context, reference.kind, item_id):
-                    raise Refused(reference.reason, reference.missing.format(id=item_id))
+                    raise Refused(
+                        reference.reason, self._told(reference.missing, event, id=item_id)
+                    )
 
     def _fields(self, event: ItemEvent) -> dict[str, Any]:
         """What an event says beside the item's id, structure and content alike."""
@@ -287,7 +307,13 @@ class Family:
 
     def _refusal(self, event: ItemEvent, parent: str, reason: Reason) -> Refused:
         parent_id = parent.partition(":/")[2]
-        return Refused(reason, _told(self.exists, event, parent_id=parent_id))
+        return Refused(reason, self._told(self.exists, event, parent_id=parent_id))
+
+    def _told(self, text: str, event: ItemEvent, **more: str) -> str:
+        said = {name: getattr(event, name) for name in type(event).model_fields}
+        parts = event.key.split("/", max(len(self.id_parts) - 1, 0))
+        named = dict(zip_longest(self.id_parts, parts[: len(self.id_parts)], fillvalue=""))
+        return text.format_map(named | said | {"id": event.key} | more)
 
 
 def families() -> Mapping[str, Family]:
@@ -318,6 +344,16 @@ def add_item(
     )
 
 
+def check_children_free(context: Context, parent: str) -> None:
+    """Refuse to let go of a parent of whose items another one is held."""
+    held = {kind: family for kind, family in _FAMILIES.items() if family.held_by}
+    for kind, family in held.items():
+        for (item_id,) in context.db.execute(
+            "SELECT item_id FROM items WHERE parent = ? AND kind = ?", (parent, kind)
+        ).fetchall():
+            family.check_free(context, item_id)
+
+
 def forget_children(context: Context, parent: str) -> None:
     """Take away all items of a parent, which is named as events name it, and theirs."""
     children = context.db.execute(
@@ -332,11 +368,6 @@ def forget_item(context: Context, kind: str, item_id: str) -> None:
     for table in ("items", "item_tags"):
         context.write(f"DELETE FROM {table} WHERE kind = ? AND item_id = ?", kind, item_id)
     forget_children(context, f"{kind}:/{item_id}")
-
-
-def _told(text: str, event: ItemEvent, **more: str) -> str:
-    said = {name: getattr(event, name) for name in type(event).model_fields}
-    return text.format_map(said | {"id": event.key} | more)
 
 
 def _there(context: Context, kind: str, item_id: str) -> bool:

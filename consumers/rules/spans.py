@@ -63,6 +63,9 @@ def _spans_logged(context: Context, event: SpansLogged) -> None:
     content = event.content or SpansLoggedContent()
     _find_or_create(context, event)
     _write_spans(context, event, content)
+    context.write(
+        "UPDATE traces SET generation = generation + 1 WHERE trace_id = ?", event.trace_id
+    )
     if event.more:
         return
     # As in MLflow, what was told of the trace as a whole counts only where these spans could

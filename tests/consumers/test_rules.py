@@ -75,6 +75,7 @@ from mlflow_ledger.schemas import (
     RunTagDeleted,
     RunUpdated,
     SpansLogged,
+    TraceArchived,
     TraceDeleted,
     TracePromptsLinked,
     TraceRunLinked,
@@ -322,6 +323,8 @@ ELSEWHERE = TraceTagSet(
     trace_id="t", tag="mlflow.trace.spansLocation", spans_location="ARCHIVE_REPO"
 )
 SPANS = SpansLogged(trace_id="t", experiment_id="1", artifact_uri="x", start_ms=0)
+ARCHIVED = TraceArchived(trace_id="t", archive_uri="x", generation=0)
+UNFIT = TraceTagSet(trace_id="t", tag="mlflow.trace.archivalFailure")
 ASSESSED = AssessmentCreated(
     trace_id="t",
     assessment_id="a",
@@ -353,6 +356,12 @@ CASES += [
     ),
     Case((), TraceTagDeleted(trace_id="t", tag="mlflow.traceName"), Reason.MISSING, "not found"),
     Case((), TraceDeleted(trace_id="t"), Reason.MISSING, "'t' not found"),
+    Case((), ARCHIVED, Reason.MISSING, "'t' not found"),
+    Case((TRACE, ARCHIVED), ARCHIVED, Reason.STATE, "archived already"),
+    Case((TRACE, SPANS), ARCHIVED, Reason.STATE, "went on"),
+    Case((SPANS.model_copy(update={"state": None}),), ARCHIVED, Reason.STATE, "went on"),
+    Case((TRACE, UNFIT), ARCHIVED, Reason.STATE, "not to archive"),
+    Case((TRACE, ARCHIVED), SPANS, Reason.STATE, "archived traces: 't'"),
     Case((), TracePromptsLinked(trace_id="t", prompts=["p/1"]), Reason.MISSING, "'t' not found"),
     Case((), ASSESSED, Reason.MISSING, "'t' not found"),
     Case((TRACE, ASSESSED), ASSESSED, Reason.INTERNAL, "constraint violation"),
@@ -402,7 +411,7 @@ def item_cases() -> Iterator[Case]:
         if isinstance(sample, ItemEvent):
             if type(sample).__name__.endswith("Created"):
                 before = (*parents_of(sample), *named_by(sample), sample)
-                yield Case(before, sample, Reason.EXISTS, "already exists")
+                yield Case(before, sample, Reason.EXISTS, "already ")
             else:
                 # Where there is no data set, MLflow's database refuses the record itself.
                 bad = isinstance(sample, EvaluationRecordsUpserted)

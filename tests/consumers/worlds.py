@@ -511,6 +511,10 @@ class World:
     def say_trace_deleted(self) -> Event:
         return say.TraceDeleted(trace_id=self._trace())
 
+    def say_trace_archived(self) -> Event:
+        generation = self._random.randrange(3)
+        return say.TraceArchived(trace_id=self._trace(), archive_uri="x", generation=generation)
+
     def say_trace_run_linked(self) -> Event:
         return say.TraceRunLinked(trace_id=self._trace(), run_id=self._run())
 

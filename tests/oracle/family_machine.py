@@ -100,7 +100,8 @@ class FamilyMachine(RuleBasedStateMachine):
             return {key: self.resolve(item) for key, item in value.items()}
         if is_dataclass(value) and not isinstance(value, type):
             given = {field.name: getattr(value, field.name) for field in fields(value)}
-            return replace(value, **self.resolve(given))
+            resolved = self.resolve(given)
+            return value if resolved == given else replace(value, **resolved)
         return [self.resolve(item) for item in value] if isinstance(value, list) else value
 
     def teardown(self) -> None:

@@ -9,12 +9,12 @@ from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTracki
 
 from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
 from mlflow_ledger.producers.assessments import Assessments
-from mlflow_ledger.producers.empty_families import EmptyFamilies
 from mlflow_ledger.producers.evaluation_datasets import EvaluationDatasets
 from mlflow_ledger.producers.evaluation_records import EvaluationRecords
 from mlflow_ledger.producers.gateway_bindings import GatewayBindings
 from mlflow_ledger.producers.gateway_budgets import GatewayBudgets
 from mlflow_ledger.producers.gateway_endpoints import GatewayEndpoints
+from mlflow_ledger.producers.gateway_guardrails import GatewayGuardrails
 from mlflow_ledger.producers.gateway_models import GatewayModels
 from mlflow_ledger.producers.gateway_secrets import GatewaySecrets
 from mlflow_ledger.producers.issues import Issues
@@ -27,13 +27,13 @@ from mlflow_ledger.producers.review_queue_items import ReviewQueueItems
 from mlflow_ledger.producers.review_queues import ReviewQueues
 from mlflow_ledger.producers.scorers import Scorers
 from mlflow_ledger.producers.span_logging import SpanLogging
+from mlflow_ledger.producers.trace_archival import TraceArchival
 from mlflow_ledger.producers.trace_links import TraceLinks
 from mlflow_ledger.producers.trace_metrics import TraceMetrics
 from mlflow_ledger.producers.trace_searching import TraceSearching
 from mlflow_ledger.producers.traces import Traces
 
 __all__ = [
-    "FAMILIES",
     "INHERITED",
     "METHODS",
     "NEVER_REFUSED",
@@ -41,9 +41,6 @@ __all__ = [
     "SMALL_FAMILIES",
     "TRACKING",
 ]
-
-# The families that a ledger does not hold have no histories: test_empty_families.py.
-FAMILIES = set(vars(EmptyFamilies))
 
 _QUEUE = "MLflow's queue in front of log_batch, which no store overrides"
 INHERITED = {
@@ -72,16 +69,16 @@ TRACKING = (_public(AbstractTracking) | _public(LedgerTrackingStore)) - set(
 )
 _KINDS = (
     Assessments, EvaluationDatasets, EvaluationRecords, GatewayBindings, GatewayBudgets,
-    GatewayEndpoints, GatewayModels, GatewaySecrets, Issues, LabelSchemas, McpAccessEndpoints,
-    McpServerVersions, McpServers, ReviewQueueItems, ReviewQueues, Scorers, SpanLogging, TraceLinks,
-    TraceMetrics, TraceSearching, Traces,
+    GatewayEndpoints, GatewayGuardrails, GatewayModels, GatewaySecrets, Issues, LabelSchemas,
+    McpAccessEndpoints, McpServerVersions, McpServers, ReviewQueueItems, ReviewQueues, Scorers,
+    SpanLogging, TraceArchival, TraceLinks, TraceMetrics, TraceSearching, Traces,
 )  # fmt: skip
 SMALL_FAMILIES = {name for kind in _KINDS for name in vars(kind) if name[0] != "_"}
 REGISTRY = _public(AbstractRegistry) | _public(LedgerRegistryStore)
 
 # What the machine calls: the private ones are those of `mlflow gc` and of the UI.
 # Those of small families have machines of their own (family_machine.py).
-METHODS = (TRACKING | REGISTRY) - FAMILIES - INHERITED.keys() - SMALL_FAMILIES | {
+METHODS = (TRACKING | REGISTRY) - INHERITED.keys() - SMALL_FAMILIES | {
     "_hard_delete_experiment",
     "_hard_delete_logged_model",
     "_hard_delete_run",

@@ -14,10 +14,10 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mlflow.exceptions import MlflowException
 from mlflow.store.model_registry.abstract_store import AbstractStore as AbstractRegistry
@@ -38,6 +38,8 @@ __all__ = [
     "Text",
     "open_pair",
 ]
+
+T = TypeVar("T")
 
 _READS = re.compile(r"_?(get|search|list)_")
 _WRITING_READS = {
@@ -164,6 +166,29 @@ class Pair:
                 return items
         raise AssertionError(f"{method} never came to its last page")
 
+    def do(self, work: Callable[[Side], T]) -> list[T]:
+        """Do something else than a call to each side, such as a command of MLflow's."""
+        self.count += 1
+        done = []
+        for side in self.sides:
+            with self._writing(side):
+                done.append(work(side))
+        return done
+
+    @contextmanager
+    def _writing(self, side: Side) -> Iterator[None]:
+        """While something is written, which no two calls do within one millisecond."""
+        while now() <= self.clock:
+            time.sleep(0.0002)
+        start = now()
+        try:
+            yield
+        finally:
+            self.clock = now()
+            side.starts.append(start)
+            side.ends.append(self.clock)
+            side.calls.append(self.count)
+
     def _one(self, side: Side, method: str, kwargs: dict[str, Any]) -> tuple[Any, Exception | None]:
         of_registry = hasattr(AbstractRegistry, method) and method not in _OF_TRACKING
         store = side.registry if of_registry else side.tracking
@@ -171,13 +196,12 @@ class Pair:
             key: resolve(value, side.number, self.known if side.number else None)
             for key, value in kwargs.items()
         }
-        writes = not _READS.match(method) or method in _WRITING_READS
-        while writes and now() <= self.clock:  # no two calls share a millisecond
-            time.sleep(0.0002)
-        start = now()
+        reads = _READS.match(method) and method not in _WRITING_READS
         stores.current.append(side.tracking)
         try:
-            with warnings.catch_warnings(), _same_chance(f"{self.seed}/{self.count}"):
+            writing = nullcontext() if reads else self._writing(side)
+            chance = _same_chance(f"{self.seed}/{self.count}")
+            with writing, warnings.catch_warnings(), chance:
                 # A warning made an error by pytest would change what the oracle answers.
                 warnings.simplefilter("ignore")
                 return getattr(store, method)(**given), None
@@ -185,11 +209,6 @@ class Pair:
             return None, error
         finally:
             stores.current.pop()
-            if writes:
-                self.clock = now()
-                side.starts.append(start)
-                side.ends.append(self.clock)
-                side.calls.append(self.count)
 
     def _compare_errors(self, answer: Answer, other: Exception) -> None:
         text = self.sides[1].text(str(other))

@@ -342,3 +342,28 @@ def test_metrics(filled: Pair) -> None:
         ]
     told = [answer.report() for answer in wrong if answer.mismatches]
     assert not told, "\n".join(told)
+
+
+def test_what_requests_to_the_gateway_cost(pair: Pair) -> None:
+    other = pair.make("create_experiment", name="other")
+    for number in range(1, 8):
+        said = {
+            "mlflow.gateway.endpointId": f"e{number % 2}",
+            "mlflow.auth.username": f"u{number % 3}",
+        }
+        where = other if number == 6 else "0"
+        start(pair, trace(number, where, trace_metadata=said if number != 7 else {}))
+        cost = {"mlflow.llm.cost": {"total_cost": number / 4}} if number != 5 else {}
+        pair.ok("log_spans", location=where, spans=[span(number, attributes=cost)])
+    begin = BEGIN_MS + 1
+    for given in (
+        {}, {"endpoint_id": "e0"}, {"endpoint_id": ""}, {"username": "u1"}, {"username": ""},
+        {"endpoint_id": "e1", "username": "u1"}, {"workspace": "default"}, {"workspace": "none"},
+    ):  # fmt: skip
+        for until in (begin, begin + 3, begin + 9):
+            pair.ok("sum_gateway_trace_cost", start_time_ms=begin, end_time_ms=until, **given)
+    assert pair.ok("sum_gateway_trace_cost", start_time_ms=begin, end_time_ms=begin + 9) == 4.0
+    pair.ok("delete_experiment", experiment_id=other)
+    pair.ok("sum_gateway_trace_cost", start_time_ms=begin, end_time_ms=begin + 9)
+    pair.ok("_hard_delete_experiment", experiment_id=other)
+    pair.ok("sum_gateway_trace_cost", start_time_ms=begin, end_time_ms=begin + 9)

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from mlflow.entities import TraceState
+from mlflow.entities import (
+    Assessment,
+    AssessmentSource,
+    Expectation,
+    Feedback,
+    TraceState,
+)
+from mlflow.entities.assessment import ExpectationValue, FeedbackValue
+from mlflow.entities.model_registry import PromptVersion
 
 from .family_machine import Calls, play
 from .pair import Factory, Pair, Template
@@ -245,7 +253,66 @@ _spans = st.lists(
 )
 _trace_ids = _ids.map(trace_id)
 _keys = st.sampled_from(["a", "b", "mlflow.traceName"])
+_assessment_ids = st.sampled_from(["a-1", "a-2", "a-3", "a-4"])
+_values = st.sampled_from([True, False, "yes", 1, 0.5, ["x"], {"k": 1}])
+_wanted = st.sampled_from([True, 1, "x", ["x"]])
+
+
+def _assessed(
+    kind: type[Feedback | Expectation], number: int, assessment_id: str, **said: Any
+) -> Assessment:
+    over = said.pop("overrides", None)
+    made = kind(
+        source=AssessmentSource("HUMAN", "zoë"), trace_id=trace_id(number), create_time_ms=5,
+        last_update_time_ms=6, **said,
+    )  # fmt: skip
+    made.assessment_id, made.overrides = assessment_id, over
+    return made
+
+
+_said = {
+    "name": st.sampled_from("qr"),
+    "value": _values,
+    "metadata": st.sampled_from([None, {"m": "1"}, {"mlflow.trace.session": "s"}]),
+    "span_id": st.sampled_from([None, "0000000000000001"]),
+}
+_feedback = st.builds(
+    _assessed,
+    st.just(Feedback),
+    _ids,
+    _assessment_ids,
+    **_said,
+    rationale=st.sampled_from([None, "because"]),
+    overrides=st.sampled_from([None, None, "a-1", "a-2"]),
+)
+_expectation = st.builds(
+    _assessed, st.just(Expectation), _ids, _assessment_ids, **_said | {"value": _wanted}
+)
+_one = {"trace_id": _trace_ids, "assessment_id": _assessment_ids}
+_prompts = st.builds(PromptVersion, st.sampled_from("pq"), st.integers(1, 2), st.just("hi"))
 CALLS: Calls = {
+    "create_assessment": st.fixed_dictionaries({"assessment": _feedback | _expectation}),
+    "update_assessment": st.fixed_dictionaries(
+        _one,
+        optional={
+            "name": st.sampled_from("qr"),
+            "feedback": _wanted.map(FeedbackValue),
+            "expectation": st.sampled_from([1, "x", ["y"]]).map(ExpectationValue),
+            "rationale": st.sampled_from(["", "later"]),
+            "metadata": st.sampled_from([{}, {"m": "2"}, {"n": "3"}]),
+        },
+    ),
+    "get_assessment": st.fixed_dictionaries(_one),
+    "delete_assessment": st.fixed_dictionaries(_one),
+    "link_traces_to_run": st.fixed_dictionaries(
+        {
+            "trace_ids": st.lists(_trace_ids | st.just("none"), max_size=3),
+            "run_id": st.sampled_from(["r1", "r2"]),
+        }
+    ),
+    "link_prompts_to_trace": st.fixed_dictionaries(
+        {"trace_id": _trace_ids, "prompt_versions": st.lists(_prompts, max_size=2)}
+    ),
     "log_spans": st.fixed_dictionaries({"location": st.just("0"), "spans": _spans}),
     "set_trace_tag": st.fixed_dictionaries(
         {"trace_id": _trace_ids, "key": _keys, "value": st.sampled_from(["", "1", "2"])}
@@ -260,8 +327,19 @@ CALLS: Calls = {
 
 def _look(pair: Pair, _: Any) -> None:
     look(pair, 1, 2, 3, 4)
-    pair.ok("search_traces", locations=["0"])
+    for wanted in (
+        None, "run_id = 'r1'", "run_id = 'r2'", "prompt = 'p/1'", "prompt = 'q/2'",
+        "feedback.q = 'true'", "feedback.r > 0.6", "expectation.q = 1", "feedback.q IS NULL",
+        "trace.text LIKE '%in%'", "span.name = 'step'",
+    ):  # fmt: skip
+        pair.call("search_traces", locations=["0"], filter_string=wanted)
 
 
 def test_random_histories(tmp_path: Path, template: Template, factory: Factory) -> None:
-    play(tmp_path, template, factory, CALLS, _look, examples=15)
+    archived = {  # both stores write the same files
+        "resolved_trace_archival_location": (tmp_path / "archive").as_uri(),
+        "broader_retention": "1d",
+        "max_traces_per_pass": 1,
+    }
+    calls = {**CALLS, "archive_traces": st.just(archived)}
+    play(tmp_path, template, factory, calls, _look, examples=25)

@@ -1,4 +1,4 @@
-"""Reads of the families that a ledger cannot hold yet: as MLflow answers where there is none."""
+"""Reads of traces, and sums over them, where there is none."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from typing import Any
 import pytest
 from mlflow.entities.trace_metrics import AggregationType, MetricAggregation, MetricViewType
 
-from mlflow_ledger.producers import LedgerTrackingStore
-from mlflow_ledger.producers.empty_families import EmptyFamilies
-
 from .pair import Pair
-from .test_core import INVALID, MISSING, new_run
+from .test_core import INVALID, new_run
 
 COUNT, MEAN = (MetricAggregation(kind) for kind in (AggregationType.COUNT, AggregationType.AVG))
 TRACES = {"experiment_ids": ["0"], "view_type": MetricViewType.TRACES}
@@ -24,7 +21,6 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
     ("filter_active_experiment_ids", {"experiment_ids": []}),
     ("find_completed_sessions", {"experiment_id": "0", **SESSIONS}),
     ("find_completed_sessions", {"experiment_id": "77", **SESSIONS}),
-    ("list_gateway_guardrails", {"max_results": 3}),
     ("query_trace_metrics", {**TRACES, "metric_name": "trace_count", "aggregations": [COUNT]}),
     ("query_trace_metrics", {**TRACES, "metric_name": "latency", "aggregations": [MEAN]}),
     (
@@ -42,16 +38,10 @@ NOTHING: list[tuple[str, dict[str, Any]]] = [
     ("sum_gateway_trace_cost", {"start_time_ms": 0, "end_time_ms": 9}),
 ]
 
-ABSENT: list[tuple[str, dict[str, Any]]] = [
-    ("get_gateway_guardrail", {"guardrail_id": "g"}),
-    ("list_endpoint_guardrail_configs", {"endpoint_id": "e"}),
-]
-
 SENSELESS: list[tuple[str, dict[str, Any]]] = [
     ("calculate_trace_filter_correlation", {"experiment_ids": ["0"], **CORRELATED}
         | {"filter_string1": "nonsense"}),
     ("find_completed_sessions", {"experiment_id": "x", **SESSIONS}),
-    ("list_gateway_guardrails", {"max_results": 0}),
     ("query_trace_metrics", {**TRACES, "metric_name": "what", "aggregations": [COUNT]}),
     ("query_trace_metrics", {**TRACES, "metric_name": "trace_count", "aggregations": [MEAN]}),
     (
@@ -81,11 +71,6 @@ def test_where_there_is_nothing(pair: Pair, method: str, kwargs: dict[str, Any])
     pair.ok(method, **kwargs)
 
 
-@pytest.mark.parametrize(("method", "kwargs"), ABSENT, ids=_name)
-def test_what_is_not_there(pair: Pair, method: str, kwargs: dict[str, Any]) -> None:
-    pair.fails(MISSING, method, **kwargs)
-
-
 @pytest.mark.parametrize(("method", "kwargs"), SENSELESS, ids=_name)
 def test_questions_without_sense(pair: Pair, method: str, kwargs: dict[str, Any]) -> None:
     pair.fails(INVALID, method, **kwargs)
@@ -99,9 +84,3 @@ def test_a_deleted_experiment(pair: Pair) -> None:
     experiment = pair.make("create_experiment", name="e")
     pair.ok("delete_experiment", experiment_id=experiment)
     pair.ok("filter_active_experiment_ids", experiment_ids=[experiment, "0"])
-
-
-def test_every_read_is_compared() -> None:
-    kept = {name for name in vars(EmptyFamilies) if name[0] != "_"}
-    assert kept <= {method for method, _ in NOTHING + ABSENT}
-    assert all(hasattr(LedgerTrackingStore, name) for name in kept)
