@@ -35,6 +35,7 @@ from .writer import (
     EventTooLarge,
     Writer,
     acting_as,
+    acting_in,
     prepare,
     system_actor,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "Writer",
     "abandon",
     "acting_as",
+    "acting_in",
     "asyncapi",
     "check_local",
     "folder_of",

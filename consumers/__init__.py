@@ -19,6 +19,8 @@ from .ledger import Ledger
 from .onlooking import looked_at
 from .opening import check_uri, open_ledger
 from .remote import RemoteState, RemoteView
+from .rules.workspaces import name_conflicts
+from .scoped import scoped, workspace_of
 from .service import Duty, Service, Status
 from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
 from .storing import Storing
@@ -90,10 +92,13 @@ __all__ = [
     "is_damage",
     "lag_of",
     "looked_at",
+    "name_conflicts",
     "open_ledger",
     "plan_collection",
     "rows_digest",
+    "scoped",
     "state_digest",
+    "workspace_of",
 ]
 
 _LAZY = {
