@@ -37,6 +37,7 @@ from .writer import (
     EventTooLarge,
     Writer,
     acting_as,
+    acting_in,
     prepare,
     system_actor,
 )
@@ -92,6 +93,7 @@ __all__ = [
     "Writer",
     "abandon",
     "acting_as",
+    "acting_in",
     "asyncapi",
     "check_local",
     "cut_log",

@@ -27,6 +27,7 @@ __all__ = [
     "EventTooLarge",
     "Writer",
     "acting_as",
+    "acting_in",
     "prepare",
     "system_actor",
 ]
@@ -51,6 +52,9 @@ class Actor(NamedTuple):
 
 acting_as: ContextVar[Actor | None] = ContextVar("acting_as", default=None)
 """The actor on whose behalf the current context writes; unset, it is the process's own."""
+
+acting_in: ContextVar[str] = ContextVar("acting_in", default="default")
+"""The workspace in which the current context reads and writes."""
 
 
 class Writer:
@@ -114,7 +118,8 @@ class Writer:
             self._host,
             self._client,
             RULES,
-            correlationid=correlation_id,
+            acting_in.get(),
+            correlation_id,
         )
         return Outgoing(partition, Record(envelope, encoded.head, encoded.content), event.key)
 

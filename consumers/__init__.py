@@ -33,6 +33,8 @@ from .note import NoteInvalid, PublicKey, SigningKey, read_public_keys, read_sig
 from .onlooking import looked_at
 from .opening import check_uri, open_ledger
 from .remote import RemoteState, RemoteView
+from .rules.workspaces import name_conflicts
+from .scoped import scoped, workspace_of
 from .sealing import Sealed, Sealing, archive_of, seal
 from .segment import Segment
 from .service import Duty, Service, Status
@@ -147,6 +149,7 @@ __all__ = [
     "leaf_data",
     "leaf_hash",
     "looked_at",
+    "name_conflicts",
     "newest_notes",
     "nodes_in",
     "nodes_of",
@@ -161,12 +164,14 @@ __all__ = [
     "restore_to_topics",
     "root_from_path",
     "rows_digest",
+    "scoped",
     "seal",
     "signing_key",
     "source_at",
     "state_digest",
     "stretches",
     "subtree_hash",
+    "workspace_of",
 ]
 
 _LAZY = {

@@ -23,7 +23,7 @@ from mlflow_ledger.schemas import (
 from .beginning import beginning
 from .fold import Fold, Verdict
 from .keyed_state import KeyedState, next_offset, transaction
-from .known import Foreseen, Known
+from .known import Foreseen, Known, KnownHere
 from .state_file import StateDamaged
 
 __all__ = ["Committer", "Decide", "rejection_of", "try_out"]
@@ -56,9 +56,18 @@ class Committer:
         self._state = state
         self._writer = writer
         self._root = root
-        self.known = Known()
+        self._known = KnownHere()
         self._unfolded = 0
         self._unfolded_bytes = 0
+
+    @property
+    def known(self) -> Known:
+        """What this process knows of the workspace it acts in."""
+        return self._known.here()
+
+    def forget_known(self) -> None:
+        """Let go of what is known, in whichever workspace."""
+        self._known.forget()
 
     def write(self, decide: Decide, foreseen: Foreseen | None = None) -> list[Event]:
         """Say what ``decide`` decides, all or nothing; a refusal is kept for the audit.
@@ -101,7 +110,7 @@ class Committer:
             reach("append.committed")
         except BaseException:
             self._writer.renew()
-            self.known.forget()
+            self._known.forget()
             raise
         self.known.said(foreseen.events, appending.last_offset)
         self._unfolded += len(said)
@@ -137,7 +146,7 @@ class Committer:
     def abandon(self) -> None:
         """After a fork, in the child: speak with another voice, and find out anew what holds."""
         self._writer.renew()
-        self.known.forget()
+        self._known.forget()
         self._unfolded = self._unfolded_bytes = 0
 
     def _learn(self, foreseen: Foreseen | None) -> None:
@@ -217,7 +226,7 @@ class Committer:
         """Another log stands here than the one last written to: no id goes on from there."""
         self._log.close_connections()
         self._writer.renew()
-        self.known.forget()
+        self._known.forget()
 
 
 class _Unfolded(StateDamaged):

@@ -167,7 +167,7 @@ class KafkaLedger(Replicated, Speaking):
     def _notice_mirror(self, mark: int) -> None:
         super()._notice_mirror(mark)
         with self._speaking:
-            self.known.forget()
+            self.forget_known()
 
     @contextmanager
     def _current(self, *, follow: bool = True) -> Iterator[Ledger]:
@@ -258,7 +258,7 @@ class KafkaLedger(Replicated, Speaking):
         try:
             last = self.log.last_offset()
         except (MirrorDamaged, LogMissing):  # whoever asks the state next mends or begins it
-            self.known.forget()
+            self.forget_known()
             return
         behind = last - self.known.offset
         if 0 < behind <= _MOST_FOLLOWED:

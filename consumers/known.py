@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from mlflow_ledger.bus import Appending
+from mlflow_ledger.bus import Appending, acting_in
 from mlflow_ledger.schemas import (
     ArtifactEvent,
     CommandRejected,
@@ -30,7 +30,9 @@ from mlflow_ledger.schemas import (
     event_types,
 )
 
-__all__ = ["ExperimentFacts", "Foreseen", "Known", "ModelFacts"]
+from .scoped import workspace_of
+
+__all__ = ["ExperimentFacts", "Foreseen", "Known", "KnownHere", "ModelFacts"]
 
 T = TypeVar("T")
 
@@ -38,6 +40,7 @@ _MOST_RUNS = 256
 _MOST_MODELS = 256
 _MOST_PARAMS = 4000
 _MOST_FOLLOWED = 1000
+_MOST_WORKSPACES = 64
 
 _ABOUT_ONE_RUN = frozenset(kind.__name__ for kind in (RunCreated, RunDataLogged))
 """They may add params to the run they are about, and change nothing else that is known."""
@@ -192,8 +195,8 @@ class Known:
         row = state.execute(
             "SELECT m.uid, coalesce(max(version), 0) FROM registered_models m "
             "LEFT JOIN model_versions USING (model_no) "
-            "WHERE name = ? AND workspace = 'default' GROUP BY m.model_no",
-            (name,),
+            "WHERE name = ? AND workspace = ? GROUP BY m.model_no",
+            (name, workspace_of(state)),
         ).fetchone()
         if row is not None:
             _keep(self._models, name, ModelFacts(*row), _MOST_MODELS)
@@ -226,6 +229,28 @@ class Known:
         params.update((pair.key, pair.value) for pair in event.content.params)
         if len(params) > _MOST_PARAMS:
             self._runs[event.run_id] = None
+
+
+class KnownHere:
+    """What a process knows, for each workspace apart: what is there in one is in no other."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._known: dict[str, Known] = {}
+
+    def here(self) -> Known:
+        """What is known in the workspace of the current context."""
+        workspace = acting_in.get()
+        known = self._known.get(workspace)
+        if known is None:
+            known = Known()
+            _keep(self._known, workspace, known, _MOST_WORKSPACES)
+        return known
+
+    def forget(self) -> None:
+        """Know nothing any more."""
+        for known in list(self._known.values()):
+            known.forget()
 
 
 def _keep(facts: dict[str, T], key: str, value: T, most: int) -> None:

@@ -103,6 +103,10 @@ class Ledger:
         """What this process knows without looking at the state."""
         return self._committer.known
 
+    def forget_known(self) -> None:
+        """Let go of what is known, in whichever workspace."""
+        self._committer.forget_known()
+
     def write(self, decide: Decide, foreseen: Foreseen | None = None) -> list[Event]:
         """Say what ``decide`` decides, all or nothing; returns the events once they are accepted.
 

@@ -10,7 +10,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mlflow_ledger.bus import Outgoing, Stored, prepare
-from mlflow_ledger.schemas import Encoded, Envelope, Event, Refused, RunCreated, RunDataLogged
+from mlflow_ledger.schemas import (
+    Encoded,
+    Envelope,
+    Event,
+    Refused,
+    RunCreated,
+    RunDataLogged,
+    WorkspaceDeleted,
+)
 
 from .committer import Decide, rejection_of
 from .known import Foreseen
@@ -188,6 +196,8 @@ class Speaking(Ledger):
         for event in events:
             if isinstance(event, RunCreated):
                 self._own_runs[event.run_id] = None
+            elif isinstance(event, WorkspaceDeleted):
+                self.forget_known()  # what it held may be in another workspace now
         while len(self._own_runs) > _MOST_OWN_RUNS:
             self._own_runs.popitem(last=False)
 
@@ -209,7 +219,7 @@ class Speaking(Ledger):
         """It is not known what of this voice stands in the log: take another."""
         self._writer.renew()
         with self._speaking:
-            self.known.forget()
+            self.forget_known()
 
 
 def said_of(outgoing: Outgoing) -> Said:

@@ -18,6 +18,7 @@ from mlflow_ledger.bus import (
     SqliteLog,
     Stored,
     Writer,
+    acting_in,
     forkable,
     prepare,
 )
@@ -29,7 +30,7 @@ from .carrier import Carrier
 from .committer import Decide
 from .fold import FOLD_VERSION
 from .keyed_state import Progress
-from .known import Foreseen, Known
+from .known import Foreseen, Known, KnownHere
 from .query_service import QueryService
 from .remote import RemoteState, RemoteView
 from .replica import Replica
@@ -69,7 +70,7 @@ class ThinLedger(Speaking):
         actor = Actor(settings.actor, "claimed") if settings.actor else None
         self._writer = Writer(actor)
         self.kafka = KafkaLog(replica.place, kafka_settings, replica.ledger_id)
-        self._known = Known()
+        self._known = KnownHere()
         self._begin_speaking()
         self._said = Position(replica.ledger_id)
         self._reader = ""
@@ -85,7 +86,11 @@ class ThinLedger(Speaking):
     @property
     def known(self) -> Known:
         """What this process knows without asking."""
-        return self._known
+        return self._known.here()
+
+    def forget_known(self) -> None:
+        """Let go of what is known, in whichever workspace."""
+        self._known.forget()
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -133,7 +138,12 @@ class ThinLedger(Speaking):
         """
         self._service.post(
             "/v1/rehearsals",
-            {**self._who(), "position": self._upto(), "events": [event_in(e) for e in events]},
+            {
+                **self._who(),
+                "position": self._upto(),
+                "workspace": acting_in.get(),
+                "events": [event_in(e) for e in events],
+            },
         )
 
     def logs(self) -> list[SqliteLog]:
@@ -217,7 +227,7 @@ class ThinLedger(Speaking):
             **self._who(),
             "position": self._upto(),
             "since": {
-                "reader": self._reader, "offset": self._known.offset, "voice": self._writer.name,
+                "reader": self._reader, "offset": self.known.offset, "voice": self._writer.name,
             },
         }  # fmt: skip
 
@@ -227,11 +237,11 @@ class ThinLedger(Speaking):
             others = answer["others"]
             if others is None or answer["reader"] != self._reader:
                 self._known.forget()
-            elif answer["offset"] < self._known.offset:
+            elif answer["offset"] < self.known.offset:
                 return  # another thread's view was opened later
             else:
-                self._known.note(map(tuple, others))
-            self._known.offset, self._reader = answer["offset"], answer["reader"]
+                self.known.note(map(tuple, others))
+            self.known.offset, self._reader = answer["offset"], answer["reader"]
 
     def _decided(self, decide: Decide) -> tuple[list[Event], list[Outgoing]]:
         try:
@@ -270,8 +280,8 @@ class ThinLedger(Speaking):
             state: RemoteState = db  # type: ignore[assignment]  # see read
             state.open()
             with self._speaking:
-                if self._known.offset == state.offset:  # else others know better
-                    foreseen.learn(self._known, db)
+                if self.known.offset == state.offset:  # else others know better
+                    foreseen.learn(self.known, db)
 
         query(look)
 

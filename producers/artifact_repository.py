@@ -18,11 +18,12 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository, verify_artif
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
 from mlflow_ledger.bus import KAFKA_SCHEME, SCHEME
-from mlflow_ledger.consumers import Ledger, open_ledger
+from mlflow_ledger.consumers import Decide, Ledger, open_ledger
 from mlflow_ledger.query import ArtifactRow, artifact_at, artifacts_below
-from mlflow_ledger.schemas import ArtifactDeleted, ArtifactLogged, Event
+from mlflow_ledger.schemas import DEFAULT_WORKSPACE, ArtifactDeleted, ArtifactLogged, Event
 
 from .edge import increasing_ns, mlflow_errors, with_mlflow_errors
+from .in_workspace import current_workspace, in_workspace
 
 __all__ = ["ARTIFACT_SCHEME", "LedgerArtifactRepository"]
 
@@ -91,7 +92,7 @@ class LedgerArtifacts(ArtifactRepository):
                 )
                 for row in doomed[start : start + _PER_WRITE]
             ]
-            self._ledger.write(lambda _, events=events: events)  # type: ignore[misc]  # mypy: lambda default
+            self._say(lambda _, events=events: events)  # type: ignore[misc]  # mypy: lambda default
 
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
         """Write one file; its digest is checked on the way."""
@@ -108,7 +109,11 @@ class LedgerArtifacts(ArtifactRepository):
         logged = [(local, self._logged(local, path)) for local, path in files]
         for start in range(0, len(logged), _PER_WRITE):
             part = logged[start : start + _PER_WRITE]
-            self._ledger.write(lambda db, part=part: self._named(db, part))  # type: ignore[misc]  # mypy: lambda default
+            self._say(lambda db, part=part: self._named(db, part))  # type: ignore[misc]  # mypy: lambda default
+
+    def _say(self, decide: Decide) -> None:
+        with in_workspace(current_workspace() or DEFAULT_WORKSPACE):
+            self._ledger.write(decide)
 
     def _logged(self, local: Path, path: str) -> ArtifactLogged:
         digest, size_bytes = self._ledger.carrier.put_file(local)
@@ -201,6 +206,8 @@ def _ledger_of(ledger_id: str, tracking_uri: str | None, registry_uri: str | Non
 def _owner(path: str) -> str:
     """The entity that a path belongs to, by MLflow's layout of artifact roots."""
     parts = path.split("/")
+    if parts[0] == "workspaces":
+        parts = parts[2:]
     for index, part in enumerate(parts[:-1]):
         if part == "artifacts" and index >= 1:
             owner, folder = parts[index - 1], parts[index - 2] if index >= 2 else ""  # noqa: PLR2004

@@ -58,6 +58,7 @@ __all__ = [
     "MAX_WHOLE",
     "MIN_WHOLE",
     "LedgerStore",
+    "asked_for",
     "increasing_ns",
     "mlflow_errors",
     "now_ms",
@@ -67,6 +68,7 @@ __all__ = [
 ]
 
 C = TypeVar("C", bound=type)
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 _TOLD = (LedgerError, MlflowException, ValidationError)  # each becomes its own code at the edge
@@ -81,6 +83,7 @@ class LedgerStore:
 
     _uri: str
     _artifact_root: str | None = None
+    _looked = False
 
     def _use(self, store_uri: str, artifact_root: str | None = None) -> None:
         """Use the ledger of a URI. Nothing is opened, made, locked or asked yet."""
@@ -117,7 +120,7 @@ class LedgerStore:
     def _decide(self, decide: Decide, foreseen: Foreseen | None = None) -> list[Event]:
         """Say what depends on what is there; ``decide`` sees it caught up and under the lock."""
         try:
-            return self._ledger.write(decide, foreseen)
+            return self._ledger.write(self._first_looking(decide), foreseen)
         except _TOLD:
             raise
         except Exception as error:
@@ -132,6 +135,7 @@ class LedgerStore:
     ) -> Any:
         """Say what depends on what is there, and read what came of it."""
         try:
+            decide = self._first_looking(decide)
             return self._ledger.write_and_ask(decide, question, foreseen, answer)
         except _TOLD:
             raise
@@ -141,11 +145,26 @@ class LedgerStore:
     def _ask(self, question: Callable[[sqlite3.Connection], Any]) -> Any:
         """Read the state as of now."""
         try:
-            return self._ledger.query(question)
+            return self._ledger.query(self._first_looking(question))
         except _TOLD:
             raise
         except Exception as error:
             raise _unforeseen(error) from error
+
+    def _first_looking(self, ask: Callable[[sqlite3.Connection], T]) -> Callable[..., T]:
+        """A question, and the first time before it whether this store may be used at all."""
+        if self._looked:
+            return ask
+
+        def looking(db: sqlite3.Connection) -> T:
+            self._check_usable(db)
+            self._looked = True
+            return ask(db)
+
+        return looking
+
+    def _check_usable(self, db: sqlite3.Connection) -> None:
+        """Do nothing where this kind of store may be used on what is there."""
 
     def _travelling(
         self, text: str | None, most_bytes: int = _CLAIM_BYTES
@@ -180,7 +199,9 @@ def check_alone() -> None:
         SettingsError: another distribution claims it too.
     """
     ours = __name__.rpartition(".")[0]
-    for group in ("mlflow.tracking_store", "mlflow.model_registry_store"):
+    for group in (
+        "mlflow.tracking_store", "mlflow.model_registry_store", "mlflow.workspace_provider",
+    ):  # fmt: skip
         others = {
             f"{claim.value} of {claim.dist.name if claim.dist else 'an unknown distribution'}"
             for claim in entry_points(group=group, name=SCHEME)
@@ -285,10 +306,14 @@ def mlflow_errors(store: C) -> C:
     ours = [base for base in store.__mro__ if base.__module__.startswith("mlflow_ledger.")]
     for base in ours:
         for name, method in vars(base).items():
-            private = name.startswith("_") and not name.startswith(_ASKED_FOR)
-            if inspect.isfunction(method) and not private and name not in vars(store):
+            if inspect.isfunction(method) and asked_for(name) and name not in vars(store):
                 setattr(store, name, _guarded(method))
     return store
+
+
+def asked_for(name: str) -> bool:
+    """Whether MLflow calls a method of this name."""
+    return not name.startswith("_") or name.startswith(_ASKED_FOR)
 
 
 def _guarded(method: F) -> F:

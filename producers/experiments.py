@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
+from collections.abc import Callable
 from typing import Any
 
 from mlflow.entities import Experiment, ExperimentTag, LifecycleStage, ViewType
@@ -83,14 +84,14 @@ class Experiments(LedgerStore):
         for tag in tags or ():
             _validate_experiment_tag(tag.key, tag.value)
         pairs = [KeyValue(key=tag.key, value=text(tag.value)) for tag in tags or ()]
+        place = self._placing()
 
         def decide(_: sqlite3.Connection) -> list[Event]:
             experiment_id = f"{time.time_ns() // 10_000}{secrets.randbelow(1000):03}"
             event = ExperimentCreated(
                 experiment_id=experiment_id,
                 name=name,
-                artifact_location=artifact_location
-                or append_to_uri_path(self._ledger.root(), experiment_id),
+                artifact_location=artifact_location or append_to_uri_path(place(), experiment_id),
                 content=ExperimentCreatedContent(tags=pairs) if pairs else None,
             )
             if len({pair.key for pair in pairs}) < len(pairs):
@@ -176,6 +177,10 @@ class Experiments(LedgerStore):
             token = SearchExperimentsUtils.create_page_token(offset + max_results)
         found = with_retention(self, *(experiment_entity(row) for row in rows[:max_results]))
         return PagedList(found, token)
+
+    def _placing(self) -> Callable[[], str]:
+        """What tells, once the ledger has begun, below what artifacts of new experiments go."""
+        return self._ledger.root
 
     def _about_experiment(
         self, experiment_id: str, kind: type[ExperimentEvent], **fields: Any

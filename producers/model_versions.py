@@ -34,6 +34,7 @@ from mlflow.utils.validation import (
     _validate_tag_name,
 )
 
+from mlflow_ledger.bus import acting_in
 from mlflow_ledger.consumers import Foreseen
 from mlflow_ledger.query import (
     Filter,
@@ -331,7 +332,7 @@ def _new_version(event: Event, number: int, now_ms: int, description: str | None
         version=number,
         uid=event.version_uid,
         name=event.name,
-        workspace="default",
+        workspace=acting_in.get(),
         created_ms=now_ms,
         updated_ms=now_ms,
         description=description,

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
+
 if TYPE_CHECKING:
     from mlflow.genai.scorers.registry import MlflowTrackingStore
 
     from .artifact_repository import LedgerArtifactRepository
     from .registry_store import LedgerRegistryStore
     from .tracking_store import LedgerTrackingStore
+    from .workspaces import LedgerWorkspaceStore
 
-__all__ = ["artifact_repository", "registry_store", "scorer_store", "tracking_store"]
+__all__ = [
+    "artifact_repository",
+    "registry_store",
+    "scorer_store",
+    "tracking_store",
+    "workspace_store",
+]
 
 
 def tracking_store(store_uri: str, artifact_uri: str | None = None) -> LedgerTrackingStore:
     """MLflow's tracking store on the ledger of a URI."""
+    if MLFLOW_ENABLE_WORKSPACES.get():
+        from .workspace_stores import WorkspaceTrackingStore
+
+        return WorkspaceTrackingStore(store_uri=store_uri, artifact_uri=artifact_uri)
     from .tracking_store import LedgerTrackingStore
 
     return LedgerTrackingStore(store_uri=store_uri, artifact_uri=artifact_uri)
@@ -23,6 +36,10 @@ def tracking_store(store_uri: str, artifact_uri: str | None = None) -> LedgerTra
 
 def registry_store(store_uri: str, tracking_uri: str | None = None) -> LedgerRegistryStore:
     """MLflow's model registry on the ledger of a URI."""
+    if MLFLOW_ENABLE_WORKSPACES.get():
+        from .workspace_stores import WorkspaceRegistryStore
+
+        return WorkspaceRegistryStore(store_uri=store_uri, tracking_uri=tracking_uri)
     from .registry_store import LedgerRegistryStore
 
     return LedgerRegistryStore(store_uri=store_uri, tracking_uri=tracking_uri)
@@ -33,6 +50,13 @@ def scorer_store(tracking_uri: str | None = None) -> MlflowTrackingStore:
     from mlflow.genai.scorers.registry import MlflowTrackingStore
 
     return MlflowTrackingStore(tracking_uri)
+
+
+def workspace_store(workspace_uri: str) -> LedgerWorkspaceStore:
+    """MLflow's store of workspaces on the ledger of a URI."""
+    from .workspaces import LedgerWorkspaceStore
+
+    return LedgerWorkspaceStore(workspace_uri)
 
 
 def artifact_repository(

@@ -293,10 +293,20 @@ def _deletions(db: sqlite3.Connection, trace_ids: Sequence[str]) -> list[Event]:
 
 
 def purged_trace(db: sqlite3.Connection, trace_id: str) -> list[Event]:
-    """Deletes what is left of a trace that went with its experiment, if its id is used again."""
+    """Deletes what is left of a trace that went with its experiment, if its id is used again.
+
+    Raises:
+        Refused: the trace is there, in another workspace.
+    """
     if trace_row(db, trace_id) is not None:
         return []
-    left = db.execute("SELECT 1 FROM traces WHERE trace_id = ?", (trace_id,)).fetchone()
+    left = db.execute(
+        "SELECT EXISTS (SELECT 1 FROM main.live_traces WHERE trace_id = ?1) "
+        "FROM main.traces WHERE trace_id = ?1",
+        (trace_id,),
+    ).fetchone()
+    if left is not None and left[0]:
+        raise Refused(Reason.MISSING, f"Trace with ID '{trace_id}' no longer exists.")
     return [TraceDeleted(trace_id=trace_id)] if left else []
 
 

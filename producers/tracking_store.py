@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from typing import TYPE_CHECKING
 
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_STATE
 from mlflow.store.tracking.abstract_store import AbstractStore
+
+from mlflow_ledger.schemas import DEFAULT_WORKSPACE
 
 from .assessments import Assessments
 from .edge import mlflow_errors
@@ -95,3 +100,15 @@ class LedgerTrackingStore(
         super().__init__()  # type: ignore[no-untyped-call]  # MLflow's
         root = artifact_uri or os.environ.get(_SERVER_ARTIFACT_ROOT)
         self._use(store_uri, root)
+
+    def _check_usable(self, db: sqlite3.Connection) -> None:
+        """Refuse to show as one what lies in several workspaces, as MLflow does."""
+        sql = "SELECT 1 FROM experiments WHERE workspace <> ? AND lifecycle <> 'purged' LIMIT 1"
+        if db.execute(sql, (DEFAULT_WORKSPACE,)).fetchone() is not None:
+            raise MlflowException(
+                "Cannot disable workspaces because experiments exist outside the default "
+                "workspace (i.e., assigned to non-default workspaces). Enable workspace "
+                "support (MLFLOW_ENABLE_WORKSPACES=true) or move those experiments back to the "
+                "default workspace before starting the tracking store in single-tenant mode.",
+                INVALID_STATE,
+            )

@@ -6,6 +6,8 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
+from mlflow_ledger.consumers import workspace_of
+
 from .conditions import Filter, Order, Sql, compare, ilike_sqlite
 from .items import Item, find_items
 
@@ -30,10 +32,9 @@ def find_evaluation_datasets(
     orders: Sequence[Order],
     limit: int,
     offset: int,
-    workspace: str = "default",
 ) -> list[Item]:
     """The data sets that match, in order; with experiments those that are for one of them."""
-    sql = Sql("WHERE kind = ? AND workspace = ?", [_KIND, workspace])
+    sql = Sql("WHERE kind = ? AND workspace = ?", [_KIND, workspace_of(db)])
     if experiment_ids:
         sql.add(
             " AND EXISTS (SELECT 1 FROM json_each(fields, '$.experiments') "

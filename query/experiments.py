@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from mlflow_ledger.consumers import workspace_of
+
 from .conditions import Filter, Order, Sql, compare, ilike_sqlite
 from .rows import rows_of_each
 
@@ -46,11 +48,9 @@ def experiment_row(db: sqlite3.Connection, experiment_id: int) -> ExperimentRow 
     return _one(db, f"{_SELECT} AND experiment_id = ?", experiment_id)
 
 
-def experiment_by_name(
-    db: sqlite3.Connection, name: str, workspace: str = "default"
-) -> ExperimentRow | None:
+def experiment_by_name(db: sqlite3.Connection, name: str) -> ExperimentRow | None:
     """The experiment of a name, active or deleted, or None."""
-    return _one(db, f"{_SELECT} AND name = ? AND workspace = ?", name, workspace)
+    return _one(db, f"{_SELECT} AND name = ? AND workspace = ?", name, workspace_of(db))
 
 
 def find_experiments(  # one value for each part of the question

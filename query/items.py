@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from mlflow_ledger.consumers import workspace_of
+
 from .conditions import Sql
 
 __all__ = [
@@ -55,19 +57,16 @@ def item_of(db: sqlite3.Connection, kind: str, item_id: str) -> Item | None:
     return _first(db, f"{_SELECT} WHERE kind = ? AND item_id = ?", kind, item_id)
 
 
-def item_named(
-    db: sqlite3.Connection, kind: str, name: str, parent: str = "", workspace: str = "default"
-) -> Item | None:
+def item_named(db: sqlite3.Connection, kind: str, name: str, parent: str = "") -> Item | None:
     """One item by its name among those of a parent, or None."""
     where = "kind = ? AND workspace = ? AND parent = ? AND name = ?"
-    return _first(db, f"{_SELECT} WHERE {where}", kind, workspace, parent, name)
+    return _first(db, f"{_SELECT} WHERE {where}", kind, workspace_of(db), parent, name)
 
 
 def items_of(
     db: sqlite3.Connection,
     kind: str,
     parent: str | None = None,
-    workspace: str = "default",
     *,
     matching: Mapping[str, str] | None = None,
     limit: int = -1,
@@ -77,7 +76,7 @@ def items_of(
 
     ``matching`` names fields that must have a value. Of those that match ``limit`` are read.
     """
-    where, values = "kind = ? AND workspace = ?", [kind, workspace]
+    where, values = "kind = ? AND workspace = ?", [kind, workspace_of(db)]
     if parent is not None:  # said only then, so that the parent's index is used
         where, values = f"{where} AND parent = ?", [*values, parent]
     for field, value in (matching or {}).items():

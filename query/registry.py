@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from mlflow_ledger.consumers import workspace_of
+
 from .conditions import Filter, Order, Sql, compare, ilike_sqlite
 from .rows import rows_of_each
 
@@ -79,16 +81,19 @@ _VERSION_COLUMNS = {
 }  # fmt: skip
 
 
-def model_row(db: sqlite3.Connection, name: str, workspace: str = "default") -> ModelRow | None:
+def model_row(db: sqlite3.Connection, name: str) -> ModelRow | None:
     """The registered model of a name, or None."""
-    rows = db.execute(f"{_MODEL} WHERE name = ? AND workspace = ?", (name, workspace)).fetchall()
+    rows = db.execute(
+        f"{_MODEL} WHERE name = ? AND workspace = ?", (name, workspace_of(db))
+    ).fetchall()
     return next(iter(_whole_models(db, rows)), None)
 
 
-def model_uid(db: sqlite3.Connection, name: str, workspace: str = "default") -> str | None:
+def model_uid(db: sqlite3.Connection, name: str) -> str | None:
     """The uid of the registered model of a name, or None."""
     row = db.execute(
-        "SELECT uid FROM registered_models WHERE name = ? AND workspace = ?", (name, workspace)
+        "SELECT uid FROM registered_models WHERE name = ? AND workspace = ?",
+        (name, workspace_of(db)),
     ).fetchone()
     return row[0] if row else None
 
@@ -99,25 +104,22 @@ def version_row(
     version: int,
     *,
     deleted: bool = False,
-    workspace: str = "default",
 ) -> VersionRow | None:
     """One version, or None; a deleted one only where that is asked for."""
     rows = db.execute(
         f"{_VERSION} WHERE m.workspace = ? AND m.name = ? AND v.version = ? "
         "AND (? OR v.stage <> ?)",
-        (workspace, name, version, deleted, DELETED_STAGE),
+        (workspace_of(db), name, version, deleted, DELETED_STAGE),
     ).fetchall()
     return next(iter(_whole_versions(db, rows)), None)
 
 
-def alias_version(
-    db: sqlite3.Connection, name: str, alias: str, workspace: str = "default"
-) -> int | None:
+def alias_version(db: sqlite3.Connection, name: str, alias: str) -> int | None:
     """The number of the version that an alias names, or None."""
     row = db.execute(
         "SELECT version FROM model_aliases JOIN registered_models USING (model_no) "
         "WHERE workspace = ? AND name = ? AND alias = ?",
-        (workspace, name, alias),
+        (workspace_of(db), name, alias),
     ).fetchone()
     return row[0] if row else None
 

@@ -169,6 +169,7 @@ class EventDocument(_Document):
 class Rehearsal(Speaker):
     """Would the rules take these events if they were next in the log? Nothing of it stays."""
 
+    workspace: str = Field("default", description="The workspace they would be said in.")
     events: list[EventDocument] = Field(max_length=_MOST_EVENTS)
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from mlflow_ledger.bus import ChangedMeanwhile, MirrorLog, Position
+from mlflow_ledger.bus import ChangedMeanwhile, MirrorLog, Position, acting_in
 from mlflow_ledger.consumers import FOLD_VERSION, Ledger
 from mlflow_ledger.consumers.speaking import Verdict, verdict_of
 from mlflow_ledger.consumers.wire import PROTOCOL, check_versions
@@ -146,7 +146,11 @@ class Reader:
         self.check(who)
         self._reach(who["position"])
         self._catch_up()
-        self.ledger.rehearse(events)
+        before = acting_in.set(who["workspace"])
+        try:
+            self.ledger.rehearse(events)
+        finally:
+            acting_in.reset(before)
 
     def verdicts(self, said: Sequence[tuple[str, int]], timeout_s: float) -> list[Verdict]:
         """What became of what was said to the log; waits until it is known."""

@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 
 from mlflow.exceptions import MlflowException
 from mlflow.store.model_registry.abstract_store import AbstractStore as AbstractRegistry
+from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTracking
+from mlflow.store.workspace.abstract_store import AbstractStore as AbstractWorkspaces
 
 from . import field_policy, stores
 from .sides import Ref, Side, Text, TokenRef, differences, resolve, short
@@ -192,6 +194,8 @@ class Pair:
     def _one(self, side: Side, method: str, kwargs: dict[str, Any]) -> tuple[Any, Exception | None]:
         of_registry = hasattr(AbstractRegistry, method) and method not in _OF_TRACKING
         store = side.registry if of_registry else side.tracking
+        if hasattr(AbstractWorkspaces, method) and not hasattr(AbstractTracking, method):
+            store = stores.workspaces(side.tracking)
         given = {
             key: resolve(value, side.number, self.known if side.number else None)
             for key, value in kwargs.items()

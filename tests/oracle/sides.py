@@ -139,7 +139,12 @@ class Side:
     def entity(self, value: Any) -> dict[str, Any]:
         """Every field of an entity: what it keeps, and what its properties make of that."""
         name = type(value).__name__
-        found = {key.lstrip("_"): item for key, item in vars(value).items()}
+        kept = (
+            vars(value)
+            if hasattr(value, "__dict__")
+            else {key: getattr(value, key) for key in value.__slots__}
+        )
+        found = {key.lstrip("_"): item for key, item in kept.items()}
         for key in getattr(type(value), "_properties", list)():
             if key not in found:
                 found[key] = getattr(value, key)

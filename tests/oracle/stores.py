@@ -17,10 +17,18 @@ import mlflow.store.model_registry.sqlalchemy_store as registry_module
 import mlflow.tracking
 import pytest
 import sqlalchemy
+from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as SqlRegistryStore
+from mlflow.store.model_registry.sqlalchemy_workspace_store import (
+    WorkspaceAwareSqlAlchemyStore as SqlWorkspaceRegistryStore,
+)
 from mlflow.store.tracking.dbmodels.models import SqlExperiment
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as SqlTrackingStore
+from mlflow.store.tracking.sqlalchemy_workspace_store import (
+    WorkspaceAwareSqlAlchemyStore as SqlWorkspaceTrackingStore,
+)
 
+from mlflow_ledger.producers import plugin
 from tests.kafka.servers import drop, servers
 from tests.service.running import Threaded, reading
 
@@ -75,15 +83,18 @@ _idle: list[Stores] = []
 def open_sql(template: Path) -> Stores:
     """MLflow's stores on a fresh copy of the template."""
     root = template.parent
+    kind = SqlWorkspaceTrackingStore if MLFLOW_ENABLE_WORKSPACES.get() else SqlTrackingStore
     for index, stores in enumerate(_idle):
-        if stores[0].db_uri.startswith(f"sqlite:///{root}/"):
+        if type(stores[0]) is kind and stores[0].db_uri.startswith(f"sqlite:///{root}/"):
             del _idle[index]
             shutil.copy(template, stores[0].db_uri.removeprefix("sqlite:///"))
             return stores
     path = root / f"{uuid.uuid4().hex}.db"
     shutil.copy(template, path)
-    tracking = SqlTrackingStore(f"sqlite:///{path}", str(root / "artifacts"))
-    registry = SqlRegistryStore(f"sqlite:///{path}")
+    tracking = kind(f"sqlite:///{path}", str(root / "artifacts"))
+    registry = (SqlRegistryStore if kind is SqlTrackingStore else SqlWorkspaceRegistryStore)(
+        f"sqlite:///{path}"
+    )
     for store in (tracking, registry):
         sqlalchemy.event.listen(
             store.engine, "connect", lambda conn, _: conn.execute("PRAGMA synchronous=OFF")
@@ -92,9 +103,19 @@ def open_sql(template: Path) -> Stores:
     return tracking, registry
 
 
+def workspaces(tracking: Any) -> Any:
+    """The store of workspaces that a tracking store asks."""
+    if isinstance(tracking, SqlTrackingStore):
+        return tracking._get_workspace_provider_instance()
+    return tracking._provider
+
+
 def close(stores: Stores) -> None:
     """Let go of a couple; MLflow's are kept for the next."""
     if isinstance(stores[0], SqlTrackingStore):
+        if getattr(stores[0], "_workspace_provider", None) is not None:
+            stores[0]._workspace_provider._engine.dispose()
+            stores[0]._workspace_provider = None
         for store in stores:
             store._dispose_engine()
         ids.pop(stores[0].db_uri, None)
@@ -124,36 +145,30 @@ def make_self(template: Path) -> Factory:
 
 def make_ledger(folder: Path) -> Stores:
     """Our stores, on a ledger in this folder."""
-    from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
-
     uri = f"ledger:{folder}"
-    tracking = LedgerTrackingStore(store_uri=uri, artifact_uri=None)
-    return tracking, LedgerRegistryStore(store_uri=uri, tracking_uri=uri)
+    tracking = plugin.tracking_store(uri)
+    return tracking, plugin.registry_store(uri, uri)
 
 
 def make_kafka_ledger(folder: Path) -> Stores:
     """Our stores, on a new ledger in Kafka, with a replica in this folder."""
-    from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
-
     uri = f"ledger+kafka://{servers()}/oracle-{uuid.uuid4().hex}?delivery=ack"
-    tracking = LedgerTrackingStore(store_uri=uri, artifact_uri=None)
+    tracking = plugin.tracking_store(uri)
     with _settings(folder):
         assert tracking._ledger.shared  # looked up once, and kept for the other store
-    return tracking, LedgerRegistryStore(store_uri=uri, tracking_uri=uri)
+    return tracking, plugin.registry_store(uri, uri)
 
 
 def make_thin_ledger(folder: Path) -> Stores:
     """Our stores, on a new ledger in Kafka that is read through a query service."""
-    from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
-
     place = f"ledger+kafka://{servers()}/oracle-{uuid.uuid4().hex}"
     with _settings(folder / "client"):
         service = Threaded(reading(place, folder / "service"))
         uri = f"{place}?delivery=ack&query={service.url}"
-        tracking = LedgerTrackingStore(store_uri=uri, artifact_uri=None)
+        tracking = plugin.tracking_store(uri)
         assert tracking._ledger.shared
     _services[id(tracking)] = service
-    return tracking, LedgerRegistryStore(store_uri=uri, tracking_uri=uri)
+    return tracking, plugin.registry_store(uri, uri)
 
 
 @contextmanager
