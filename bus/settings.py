@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     query_token: SecretStr | None = None
     """What a query service asks of whoever reads from it, and what it is told."""
 
+    webhooks: Literal["server", "bridge"] = "server"
+    """Who tells webhooks: MLflow's server, or ``mlflow-ledger webhooks`` from the log."""
+
     @field_validator("query")
     @classmethod
     def _is_address(cls, value: str | None) -> str | None:

@@ -94,7 +94,7 @@ from .traces import (
     trace_rows,
     trace_spans,
 )
-from .webhooks import WebhookRow, webhook_row, webhook_rows
+from .webhooks import WebhookRow, all_webhooks, webhook_row, webhook_rows
 
 __all__ = [
     "DELETED_STAGE",
@@ -130,6 +130,7 @@ __all__ = [
     "VersionRow",
     "WebhookRow",
     "alias_version",
+    "all_webhooks",
     "artifact_at",
     "artifacts_below",
     "assessment_row",

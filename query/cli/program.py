@@ -27,6 +27,7 @@ from .spool import spool
 from .sql import sql
 from .stats import stats
 from .verify import verify
+from .webhooks import webhooks
 
 __all__ = ["main", "program"]
 
@@ -85,7 +86,7 @@ def _abandon_output() -> None:
 
 _COMMANDS = (
     log, audit, lineage, sql, verify, rebuild, stats, collect, consume, serve, spool, forward,
-    asyncapi,
+    asyncapi, webhooks,
 )  # fmt: skip
 for _command in _COMMANDS:
     program.add_command(_command)

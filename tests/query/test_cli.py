@@ -67,7 +67,7 @@ def test_help_names_every_command_and_an_example() -> None:
     assert examples(text)
     assert COMMANDS == [
         "asyncapi", "audit", "collect", "consume", "forward", "lineage", "log", "rebuild", "serve",
-        "spool", "sql", "stats", "verify",
+        "spool", "sql", "stats", "verify", "webhooks",
     ]  # fmt: skip
     for name in COMMANDS:
         summary = program.commands[name].get_short_help_str(100)
