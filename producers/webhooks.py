@@ -25,6 +25,7 @@ from mlflow.utils.validation import (
     _validate_webhook_url,
 )
 
+from mlflow_ledger.consumers import Ledger
 from mlflow_ledger.query import WebhookRow, webhook_row, webhook_rows
 from mlflow_ledger.schemas import (
     Event,
@@ -39,7 +40,7 @@ from mlflow_ledger.schemas import (
 
 from .edge import LedgerStore, start_offset
 
-__all__ = ["Webhooks"]
+__all__ = ["Webhooks", "secret_of"]
 
 _DEFAULT_PAGE = 100
 _LARGEST_PAGE = 1000
@@ -92,7 +93,14 @@ class Webhooks(LedgerStore):
     def list_webhooks_by_event(
         self, event: WebhookEvent, max_results: int | None = None, page_token: str | None = None
     ) -> PagedList[Webhook]:
-        """A page of the webhooks that listen for an event, newest first."""
+        """A page of the webhooks that listen for an event, newest first.
+
+        MLflow's server asks it whom to tell. Where a bridge tells them from the log, there is
+        nobody left for what stands there; of budgets that are exceeded the log knows nothing.
+        """
+        bridged = self._ledger.settings.webhooks == "bridge"
+        if bridged and event.entity is not WebhookEntity.BUDGET_POLICY:
+            return PagedList([], None)
         return self._page(_actions([event])[0], max_results, page_token)
 
     def update_webhook(
@@ -156,44 +164,51 @@ class Webhooks(LedgerStore):
             last_updated_timestamp=row.updated_ms,
             description=row.description,
             status=WebhookStatus(row.status),
-            secret=self._decrypted(row.secret),
+            secret=secret_of(self._ledger, row.secret),
             workspace=row.workspace,
         )
 
     def _encrypted(self, secret: str | None) -> str | None:
-        return None if secret is None else self._cipher().encrypt(secret.encode()).decode()
+        return None if secret is None else _cipher(self._ledger).encrypt(secret.encode()).decode()
 
-    def _decrypted(self, secret: str | None) -> str | None:
-        if secret is None:
-            return None
-        try:
-            return self._cipher().decrypt(secret.encode()).decode()
-        except InvalidToken as error:
-            msg = (
-                "the secret of a webhook was encrypted with another key; set "
-                f"{MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY.name} to the one it was created with"
-            )
-            raise SettingsError(msg) from error
 
-    def _cipher(self) -> Fernet:
-        """The cipher of MLflow's key; without one, of a key beside the log that only we read."""
-        key = MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY.get()
-        if key:
-            return Fernet(key)
-        if self._ledger.shared:
-            msg = (
-                "several hosts share this ledger, and with it the secrets of webhooks; set "
-                f"{MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY.name} to the same key on all of them"
-            )
-            raise SettingsError(msg)
-        path = self._ledger.folder / "webhooks.key"
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return Fernet(path.read_bytes())
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(Fernet.generate_key())
+def secret_of(ledger: Ledger, encrypted: str | None) -> str | None:
+    """The secret of a webhook in clear.
+
+    Raises:
+        SettingsError: the key is not the one that it was encrypted with.
+    """
+    if encrypted is None:
+        return None
+    try:
+        return _cipher(ledger).decrypt(encrypted.encode()).decode()
+    except InvalidToken as error:
+        msg = (
+            "the secret of a webhook was encrypted with another key; set "
+            f"{MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY.name} to the one it was created with"
+        )
+        raise SettingsError(msg) from error
+
+
+def _cipher(ledger: Ledger) -> Fernet:
+    """The cipher of MLflow's key; without one, of a key beside the log that only we read."""
+    key = MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY.get()
+    if key:
+        return Fernet(key)
+    if ledger.shared:
+        msg = (
+            "several hosts share this ledger, and with it the secrets of webhooks; set "
+            f"{MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY.name} to the same key on all of them"
+        )
+        raise SettingsError(msg)
+    path = ledger.folder / "webhooks.key"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
         return Fernet(path.read_bytes())
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(Fernet.generate_key())
+    return Fernet(path.read_bytes())
 
 
 def _existing(db: sqlite3.Connection, webhook_id: str, event: Event | None = None) -> WebhookRow:

@@ -111,7 +111,7 @@ from .traces import (
     trace_rows,
     trace_spans,
 )
-from .webhooks import WebhookRow, webhook_row, webhook_rows
+from .webhooks import WebhookRow, all_webhooks, webhook_row, webhook_rows
 
 __all__ = [
     "DELETED_STAGE",
@@ -150,6 +150,7 @@ __all__ = [
     "VersionRow",
     "WebhookRow",
     "alias_version",
+    "all_webhooks",
     "archival_candidates",
     "archival_generation",
     "archival_payload",

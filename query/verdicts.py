@@ -36,12 +36,18 @@ def folded(ledger: Ledger) -> int:
     return int(row[0]) if row else 1
 
 
-def judged(ledger: Ledger, records: Iterable[Stored], end: int) -> Iterator[Judged]:
+def judged(
+    ledger: Ledger,
+    records: Iterable[Stored],
+    end: int,
+    highest: dict[str, int] | None = None,
+) -> Iterator[Judged]:
     """The records before offset ``end``, decoded, with their verdicts.
 
-    A record that repeats an earlier one is dropped, as the fold drops it.
+    A record that repeats an earlier one is dropped, as the fold drops it. Who reads on and on in
+    parts gives ``highest``, where the highest id of each source is kept from part to part.
     """
-    highest: dict[str, int] = {}
+    highest = {} if highest is None else highest
     records = itertools.takewhile(lambda stored: stored.offset < end, records)
     while batch := list(itertools.islice(records, _BATCH)):
         verdicts = ledger.query(partial(_kept, batch))

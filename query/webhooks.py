@@ -6,7 +6,7 @@ import json
 import sqlite3
 from typing import NamedTuple
 
-__all__ = ["WebhookRow", "webhook_row", "webhook_rows"]
+__all__ = ["WebhookRow", "all_webhooks", "webhook_row", "webhook_rows"]
 
 
 class WebhookRow(NamedTuple):
@@ -46,6 +46,11 @@ def webhook_rows(
         (action, action, limit, offset),
     ).fetchall()
     return [_row(row) for row in rows]
+
+
+def all_webhooks(db: sqlite3.Connection) -> list[WebhookRow]:
+    """Every webhook, newest first."""
+    return webhook_rows(db, -1, 0)
 
 
 def _row(row: tuple[str, ...]) -> WebhookRow:

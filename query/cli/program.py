@@ -32,6 +32,7 @@ from .spool import spool
 from .sql import sql
 from .stats import stats
 from .verify import verify
+from .webhooks import webhooks
 
 __all__ = ["main", "program"]
 
@@ -91,6 +92,7 @@ def _abandon_output() -> None:
 _COMMANDS = (
     log, audit, lineage, sql, verify, rebuild, stats, collect, consume, serve, spool, forward,
     asyncapi, archive, backup, restore, keygen, checkpoint,
+    webhooks,
 )  # fmt: skip
 for _command in _COMMANDS:
     program.add_command(_command)

@@ -68,7 +68,7 @@ def test_help_names_every_command_and_an_example() -> None:
     assert COMMANDS == [
         "archive", "asyncapi", "audit", "backup", "checkpoint", "collect", "consume", "forward",
         "keygen", "lineage", "log", "rebuild", "restore", "serve", "spool", "sql", "stats",
-        "verify",
+        "verify", "webhooks",
     ]  # fmt: skip
     for name in COMMANDS:
         summary = program.commands[name].get_short_help_str(100)
