@@ -91,6 +91,7 @@ class Settings(BaseSettings):
 
     checkpoint_s: Annotated[float, Field(gt=0)] = 60.0
     """How long a service with a key waits, at least, between two checkpoints."""
+
     webhooks: Literal["server", "bridge"] = "server"
     """Who tells webhooks: MLflow's server, or ``mlflow-ledger webhooks`` from the log."""
 
