@@ -87,6 +87,7 @@ def _runs(db: sqlite3.Connection, ids: Sequence[str]) -> Found:
     for run_id, name, status, lifecycle, experiment, experiment_id, start, end, user in rows:
         detail = {
             "experiment": experiment or str(experiment_id),
+            "experiment_id": str(experiment_id),
             "user": user,
             "started": None if start is None else format_time(start),
             "ended": None if end is None else format_time(end),

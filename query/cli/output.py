@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 import select
 import sys
 import time
@@ -13,6 +11,8 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import click
+
+from mlflow_ledger.query.plainly import plainly as plain
 
 __all__ = [
     "Line",
@@ -50,21 +50,6 @@ class Line(NamedTuple):
 def on_terminal() -> bool:
     """Whether somebody is looking."""
     return sys.stdout.isatty()
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON can say it; NaN and infinities are texts, as in MLflow's own JSON."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, float) and not math.isfinite(value):
-        return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [plain(entry) for entry in value]
-    if isinstance(value, (bytes, bytearray)):
-        return value.hex()
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def print_json(value: Any) -> None:
