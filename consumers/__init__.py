@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from .archive import Archive, ArchivedLedger, archived_ledgers
 from .blob_place import check_shared, place_of
 from .blobs import Blobs, digest_of
+from .capture import Capture, RowChange
 from .carried import Backlog, Carried, carried
 from .carrier import Carrier
 from .checkpoint import Checkpoint, leaf_data, origin_of
@@ -16,6 +17,7 @@ from .committer import Decide
 from .delivery import Delivered, Delivery
 from .digest import STATE_TABLES, rows_digest, state_digest
 from .fold import FOLD_VERSION, Fold, Verdict
+from .keyed_state import Progress, transaction
 from .known import ExperimentFacts, Foreseen, Known, ModelFacts
 from .lag import Lag, lag_of
 from .ledger import Ledger
@@ -77,6 +79,7 @@ __all__ = [
     "Blobs",
     "Bundle",
     "Bundles",
+    "Capture",
     "Carried",
     "Carrier",
     "Checkpoint",
@@ -97,6 +100,7 @@ __all__ = [
     "Ledger",
     "ModelFacts",
     "NoteInvalid",
+    "Progress",
     "ProofError",
     "PublicKey",
     "Publishing",
@@ -105,6 +109,7 @@ __all__ = [
     "RemoteView",
     "Replica",
     "Restored",
+    "RowChange",
     "SchemaPublishing",
     "Sealed",
     "Sealing",
@@ -171,6 +176,7 @@ __all__ = [
     "state_digest",
     "stretches",
     "subtree_hash",
+    "transaction",
     "workspace_of",
 ]
 

@@ -17,6 +17,7 @@ from mlflow_ledger.bus import (
     MirrorLog,
     Partition,
     Position,
+    Spans,
     SqliteLog,
     cut_log,
     parse_moment,
@@ -73,6 +74,19 @@ class AsOfLedger(Ledger):
     def ledger_id(self) -> str:
         """The ledger's id."""
         return self._now.ledger_id
+
+    @property
+    def now(self) -> Ledger:
+        """The ledger as it is."""
+        return self._now
+
+    def state_path(self) -> Path:
+        """The file of the state, folded if nobody has done so; copy it, never change it."""
+        return self._folder() / "state.sqlite"
+
+    def log_spans(self) -> Spans:
+        """The pieces of the log that stand before the moment."""
+        return self._found().spans
 
     def _make_log(self, path: Path) -> SqliteLog:
         assert path == self._now.log.path

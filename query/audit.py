@@ -30,10 +30,9 @@ from .model_history import Change, ModelHistory, Told
 from .moment import Since
 from .verdicts import Judged, folded, judged
 
-__all__ = ["AuditRow", "audit"]
+__all__ = ["DEFAULT_EXPERIMENT", "AuditRow", "audit", "experiment_of", "merged"]
 
-
-_DEFAULT_EXPERIMENT = "experiments:/0"
+DEFAULT_EXPERIMENT = "experiments:/0"
 """It comes into being with the ledger, by no event of its own."""
 
 
@@ -117,24 +116,24 @@ def _about(ledger: Ledger, address: Address, since: Since) -> Iterator[AuditRow]
 
 def _of_subject(ledger: Ledger, address: Address) -> Iterator[tuple[Stored, AuditRow]]:
     selections = [Selection(subjects=(address.subject,))]
-    if address.kind == "runs" and (experiment := _experiment_of(ledger, address)):
+    if address.kind == "runs" and (experiment := experiment_of(ledger, address)):
         of_experiment = (ExperimentDeleted, ExperimentRestored, ExperimentPurged)
         types = tuple(event.__name__ for event in of_experiment)
         selections.append(Selection(types, (experiment,)))
-    if address.subject == _DEFAULT_EXPERIMENT:
+    if address.subject == DEFAULT_EXPERIMENT:
         selections.append(Selection((LedgerCreated.__name__,)))
     found = (ledger.log.select(selection) for selection in selections)
     end = folded(ledger)
-    for entry in judged(ledger, _merged(*found), end):
+    for entry in judged(ledger, merged(*found), end):
         yield entry.stored, _row(ledger, entry)
 
 
-def _merged(*streams: Iterator[Any]) -> Iterator[Any]:
+def merged(*streams: Iterator[Any]) -> Iterator[Any]:
     """Records of several selections in the order of the log."""
     return heapq.merge(*streams, key=lambda stored: stored.offset)
 
 
-def _experiment_of(ledger: Ledger, run: Address) -> str | None:
+def experiment_of(ledger: Ledger, run: Address) -> str | None:
     """The subject of a run's experiment, from the run's first event."""
     selection = Selection((RunCreated.__name__,), (run.subject,))
     for stored in ledger.log.select(selection, limit=1):

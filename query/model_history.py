@@ -85,12 +85,9 @@ class ModelHistory:
 
     def told(self) -> Iterator[Told]:
         """The records about these models, and rejected ones about the name, in order."""
-        names = {self.name, *(name for names in self.names.values() for name in names)}
-        subjects = tuple(f"models:/{name}" for name in sorted(names))
         models = {uid: _Model() for uid in self.names}
         owners: dict[str, str] = {}
-        selection = Selection(subjects=subjects, below=subjects)
-        for entry in judged(self._ledger, self._ledger.log.select(selection), self._end):
+        for entry in self.records():
             uid = self._uid(entry, owners)
             if uid is None and not self._about_name(entry):
                 continue
@@ -102,6 +99,13 @@ class ModelHistory:
                 if isinstance(entry.event, ModelVersionCreated):
                     version = model.numbers.get(entry.event.version_uid)
             yield Told(entry, uid, version, changes)
+
+    def records(self) -> Iterator[Judged]:
+        """The records about models that then had one of these models' names, in order."""
+        names = {self.name, *(name for names in self.names.values() for name in names)}
+        subjects = tuple(f"models:/{name}" for name in sorted(names))
+        selection = Selection(subjects=subjects, below=subjects)
+        return judged(self._ledger, self._ledger.log.select(selection), self._end)
 
     def _find(self) -> None:
         subject = f"models:/{self.name}"

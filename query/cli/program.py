@@ -18,10 +18,12 @@ from .archive import archive
 from .asyncapi import asyncapi
 from .audit import audit
 from .backup import backup
+from .changes import changes
 from .checkpoint import checkpoint
 from .collect import collect
 from .consume import consume
 from .forward import forward
+from .history import history
 from .keygen import keygen
 from .lineage import lineage
 from .log import log
@@ -91,9 +93,9 @@ def _abandon_output() -> None:
 
 
 _COMMANDS = (
-    log, audit, lineage, sql, verify, rebuild, stats, collect, consume, serve, spool, forward,
-    asyncapi, archive, backup, restore, keygen, checkpoint,
-    webhooks, replay,
+    log, audit, history, changes, lineage, sql, verify, rebuild, stats, collect, consume, serve,
+    spool, forward, asyncapi, archive, backup, restore, keygen, checkpoint, webhooks,
+    replay,
 )  # fmt: skip
 for _command in _COMMANDS:
     program.add_command(_command)

@@ -1,0 +1,156 @@
+"""History and changes: what every field was, by whom, from when to when; against the states."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlflow_ledger.bus import EMBEDDED, Position
+from mlflow_ledger.consumers import AsOfLedger, Ledger, RowChange
+from mlflow_ledger.query.address import KINDS, Unknown
+from mlflow_ledger.query.changes import changes
+from mlflow_ledger.query.fields import FIELD_TABLES, METRICS, Entity, Fields
+from mlflow_ledger.query.history import HistoryRow, history
+from mlflow_ledger.schemas import SettingsError
+from tests.consumers.histories import History
+from tests.consumers.test_as_of import embedded
+
+from .story import RUN, Story
+
+Values = dict[tuple[str, str], Any]
+
+
+def values(ledger: Ledger, *, metrics: bool = True) -> Values:
+    """Every field of every entity of a state, read row by row."""
+
+    def ask(db: Any) -> Values:
+        fields = Fields(db)
+        rows = []
+        for table in (*FIELD_TABLES, *([METRICS] if metrics else [])):
+            cursor = db.execute(f"SELECT * FROM {table}")
+            columns = [column[0] for column in cursor.description]
+            rows += [RowChange(table, None, dict(zip(columns, row, strict=True))) for row in cursor]
+        return {
+            (fields.address(e), n): after for (e, n), (_, after) in fields.changed(rows).items()
+        }
+
+    return ledger.query(ask)
+
+
+def same(one: Any, other: Any) -> bool:
+    return repr(one) == repr(other)  # NaN is NaN
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_changes_lead_from_one_state_to_the_other(seed: int, tmp_path: Path) -> None:
+    """On every family: what was, with the changes, is what is."""
+    ledger = embedded(tmp_path / "store", History(seed).records(240))
+    last = ledger.log.last_offset()
+    randomness = random.Random(seed)
+    for _ in range(4):
+        first, second = sorted(randomness.sample(range(1, last + 2), 2))
+        moments = [str(Position(ledger.ledger_id, {EMBEDDED: n})) for n in (first, second)]
+        before, after = (values(AsOfLedger(ledger, moment)) for moment in moments)
+        found = changes(ledger, *moments)
+        told = {(c.entity, f.field): (f.before, f.after) for c in found for f in c.fields}
+        renamed = {c.entity for c in found if any(f.field == "name" for f in c.fields)}
+        for key in {*before, *after, *told}:
+            if key[0].startswith("models:/"):
+                continue  # by the last name; below
+            was, is_ = told.get(key, (before.get(key), before.get(key)))
+            assert same(was, before.get(key)), key
+            assert same(is_, after.get(key)), key
+        for key, (_, is_) in told.items():
+            if key[0] in {e for e, _ in after} or is_ is not None:
+                assert same(is_, after.get(key)), (key, renamed)
+    ledger.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_stands_in_a_history_is_what_the_state_holds(seed: int, tmp_path: Path) -> None:
+    ledger = embedded(tmp_path / "store", History(seed).records(300))
+    held: dict[str, Values] = defaultdict(dict)
+    for (entity, field), value in values(ledger, metrics=False).items():
+        held[entity][entity, field] = value
+    kinds = defaultdict(int)
+    for entity in sorted(held):
+        kind = entity.split(":")[0]
+        if kind not in KINDS or kind == "models" or kinds[kind] > 3:
+            continue
+        kinds[kind] += 1
+        told = {(r.entity, r.field): r.value for r in history(ledger, entity) if r.until is None}
+        expected = held[entity]
+        if kind == "runs":
+            run = entity.removeprefix("runs:/")
+            live = ledger.query(
+                lambda db, run=run: db.execute(
+                    "SELECT lifecycle FROM live_runs WHERE run_id = ?", (run,)
+                ).fetchone()
+            )
+            for known in (told, expected):
+                known.pop((entity, "lifecycle"), None)
+            assert live is None or live[0] in ("active", "deleted")
+        assert {k: repr(v) for k, v in told.items()} == {k: repr(v) for k, v in expected.items()}
+    assert len(kinds) > 6
+    for name in ledger.query(
+        lambda db: [n for (n,) in db.execute("SELECT name FROM registered_models")]
+    ):
+        rows = [r for r in history(ledger, f"models:/{name}") if r.until is None]
+        of_name = {
+            (r.entity, r.field): r.value
+            for r in rows
+            if r.entity == f"models:/{name}" or r.entity.startswith(f"models:/{name}/")
+        }
+        expected = {
+            key: "(deleted)" if value == "Deleted_Internal" else value
+            for entity, of in held.items()
+            for key, value in of.items()
+            if entity == f"models:/{name}" or entity.startswith(f"models:/{name}/")
+        }
+        assert expected.items() <= of_name.items()
+    ledger.close()
+
+
+def lines(rows: list[HistoryRow], field: str) -> list[tuple[Any, str, str | None, bool]]:
+    return [(r.value, r.actor, r.ended_by, r.until is None) for r in rows if r.field == field]
+
+
+def test_the_story_of_an_alias_and_of_stages(story: Story) -> None:
+    rows = history(story.ledger, "models:/vino@champion")
+    assert [row.field for row in rows] == ["aliases.champion"] * len(rows)
+    assert [row.value for row in rows][:2] == [1, 2]
+    stages = lines(history(story.ledger, "models:/vino/1"), "stage")
+    assert [value for value, *_ in stages][-4:] == [
+        "Staging",
+        "Production",
+        "Archived",
+        "(deleted)",
+    ]
+    assert [stands for *_, stands in stages] == [False] * (len(stages) - 1) + [True]
+    for row in rows:
+        assert row.position.startswith("v1~")
+        assert row.until is None or row.since <= row.until
+
+
+def test_the_story_of_a_run(story: Story) -> None:
+    rows = history(story.ledger, f"runs:/{RUN}")
+    status = lines(rows, "status")
+    assert status[0][0] == "RUNNING"
+    assert status[-1][3]
+    assert ("active", True) in {(r.value, r.until is None) for r in rows if r.field == "lifecycle"}
+
+
+def test_nobody_and_the_wrong_order(story: Story) -> None:
+    with pytest.raises(Unknown, match="nothing in the ledger"):
+        history(story.ledger, "runs:/nobody")
+    end = str(story.ledger.log.end())
+    with pytest.raises(SettingsError, match="name the earlier moment first"):
+        changes(story.ledger, end, story.marks["promoted"])
+
+
+def test_an_entity_is_named_for_good() -> None:
+    assert Entity("models", "u", 1) != Entity("models", "u")
