@@ -79,8 +79,9 @@ from .scorers import (
     scorers_configured,
 )
 from .search_runs import RunSearch, find_runs
+from .trace_conditions import TraceSearch
 from .trace_metrics import Aggregate, MetricSearch, metric_points
-from .trace_search import SessionRow, TraceSearch, correlated, find_sessions, find_traces
+from .trace_search import SessionRow, correlated, find_sessions, find_traces
 from .traces import (
     AssessmentRow,
     SpanRow,
