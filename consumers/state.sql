@@ -335,6 +335,8 @@ CREATE TABLE traces (
 );
 
 CREATE INDEX traces_by_time ON traces (experiment_id, timestamp_ms DESC, trace_id);
+CREATE INDEX traces_by_duration
+    ON traces (experiment_id, execution_time_ms, timestamp_ms DESC, trace_id);
 CREATE INDEX traces_by_session ON traces (experiment_id, session_id);
 
 -- Traces go with their experiment.
@@ -349,6 +351,8 @@ CREATE TABLE trace_tags (
     value    TEXT,
     PRIMARY KEY (trace_id, key)
 ) WITHOUT ROWID;
+
+CREATE INDEX trace_tags_by_value ON trace_tags (key, value);
 
 CREATE TABLE trace_metadata (
     trace_id TEXT NOT NULL,
@@ -381,6 +385,9 @@ CREATE TABLE spans (
     model_provider TEXT,
     PRIMARY KEY (trace_id, span_id)
 );
+
+-- What searches for spans look at, without their texts.
+CREATE INDEX spans_by_name ON spans (name, type, status, trace_id);
 
 -- value and metadata are JSON; error and rationale are text, or a blob with the JSON of a claim
 -- check.

@@ -96,8 +96,9 @@ from .trace_archival import (
     archival_tags,
     archived_places,
 )
+from .trace_conditions import TraceSearch
 from .trace_metrics import Aggregate, MetricSearch, gateway_cost, metric_points
-from .trace_search import SessionRow, TraceSearch, correlated, find_sessions, find_traces
+from .trace_search import SessionRow, correlated, find_sessions, find_traces
 from .traces import (
     AssessmentRow,
     SpanRow,

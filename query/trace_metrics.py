@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .conditions import Filter, Sql
-from .trace_search import TraceSearch, trace_conditions
+from .trace_conditions import TraceSearch, trace_conditions
 
 __all__ = ["Aggregate", "MetricSearch", "gateway_cost", "metric_points"]
 
 _FROM = {
     "TRACES": "live_traces t",
     "SPANS": "live_traces t JOIN spans s ON s.trace_id = t.trace_id",
-    "ASSESSMENTS": "live_traces t JOIN assessments a ON a.trace_id = t.trace_id AND a.valid = 1",
+    "ASSESSMENTS": "assessments a CROSS JOIN live_traces t "
+    "ON t.trace_id = a.trace_id AND a.valid = 1",
 }
 _VALUES = {
     ("TRACES", "trace_count"): "t.trace_id",

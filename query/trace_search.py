@@ -1,55 +1,24 @@
-"""Searching traces in the keyed state, with MLflow's meaning of each filter.
-
-Filters come parsed. Kinds are MLflow's: ``attribute``, ``tag``, ``request_metadata``, ``span``,
-``feedback``, ``expectation``, ``issue``, and of ours ``run`` and ``prompt``, to which a trace may
-be linked, and ``figures``, tokens or costs as MLflow writes them in metadata.
-"""
+"""Searching traces in the keyed state: pages in order, sessions, correlations."""
 
 from __future__ import annotations
 
-import json
-import re
 import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .conditions import Filter, Order, Sql, compare, ilike_sqlite
+from .conditions import Filter, Sql
+from .trace_conditions import (
+    PAIRS,
+    TraceSearch,
+    count_most,
+    count_traces,
+    order_column,
+    trace_conditions,
+)
 
-__all__ = [
-    "SessionRow",
-    "TraceSearch",
-    "correlated",
-    "find_sessions",
-    "find_traces",
-    "trace_conditions",
-]
+__all__ = ["SessionRow", "correlated", "find_sessions", "find_traces"]
 
-_SESSION_KEY = '"mlflow.trace.session":'
-_TABLES = {"tag": "trace_tags", "request_metadata": "trace_metadata"}
-_TOLERANCE_MS = 10_000
-_SPAN_TEXT = "CASE WHEN s.excerpt IS NULL THEN s.text ELSE s.excerpt END"
-_LINKED = {
-    "run": "(EXISTS (SELECT 1 FROM trace_links l WHERE l.trace_id = t.trace_id "
-    "AND l.kind = 'run' AND l.target = ?) OR EXISTS (SELECT 1 FROM trace_metadata m "
-    "WHERE m.trace_id = t.trace_id AND m.key = 'mlflow.sourceRun' AND m.value = ?))",
-    "prompt": "t.trace_id IN (SELECT trace_id FROM trace_links "
-    "WHERE kind = 'prompt_version' AND target = ?)",
-    "issue": "t.trace_id IN (SELECT trace_id FROM assessments "
-    "WHERE assessment_type = 'issue' AND name = ?)",
-}
-"""What a trace is linked to by a row of another table."""
-
-_END = "(t.timestamp_ms + coalesce(t.execution_time_ms, 0))"
-
-
-class TraceSearch(NamedTuple):
-    """What is looked for. No ``experiment_ids`` means all experiments."""
-
-    experiment_ids: Sequence[int] | None
-    filters: Sequence[Filter] = ()
-    orders: Sequence[Order] = ()
-    limit: int = -1
-    offset: int = 0
+_COUNTED = 200_000
 
 
 class SessionRow(NamedTuple):
@@ -62,27 +31,77 @@ class SessionRow(NamedTuple):
 
 def find_traces(db: sqlite3.Connection, search: TraceSearch) -> list[str]:
     """The ids of the traces that a search finds, in order."""
-    joins, keys = Sql(), []
+    if _walks(db, search):
+        return _walked(db, search)
+    return _sorted(db, search, Sql("SELECT t.trace_id FROM live_traces t"))
+
+
+def _sorted(db: sqlite3.Connection, search: TraceSearch, sql: Sql, *conditions: Sql) -> list[str]:
+    keys = []
     for number, order in enumerate(search.orders):
-        column = _order_column(order)
+        column = order_column(order)
         if column is None:
-            joins.add(
-                f" LEFT JOIN {_TABLES[order.kind]} o{number} "
+            sql.add(
+                f" LEFT JOIN {PAIRS[order.kind]} o{number} "
                 f"ON o{number}.trace_id = t.trace_id AND o{number}.key = ?",
                 order.key,
             )
             column = f"o{number}.value"
-        keys += [f"{column} IS NULL", f"{column} {'ASC' if order.ascending else 'DESC'}"]
+        # What is missing comes last: SQLite's index has it there under DESC.
+        keys.append(f"{column} ASC NULLS LAST" if order.ascending else f"{column} DESC")
+    sql += trace_conditions(db, search)
+    for condition in conditions:
+        sql += condition
+    return _page(db, search, sql, keys)
+
+
+def _page(db: sqlite3.Connection, search: TraceSearch, sql: Sql, keys: Sequence[str]) -> list[str]:
     ordered = {(order.kind, order.key) for order in search.orders}
+    keys = list(keys)
     if ("attribute", "timestamp_ms") not in ordered:
         keys.append("t.timestamp_ms DESC")
     if ("attribute", "request_id") not in ordered:
         keys.append("t.trace_id")
-    sql = Sql("SELECT t.trace_id FROM live_traces t")
-    sql += joins
-    sql += trace_conditions(db, search)
     sql.add(f" ORDER BY {', '.join(keys)} LIMIT ? OFFSET ?", search.limit, search.offset)
     return [trace_id for (trace_id,) in db.execute(sql.text, sql.values).fetchall()]
+
+
+def _walks(db: sqlite3.Connection, search: TraceSearch) -> bool:
+    """Whether a page in the order of one tag is found sooner in the tag's index than by sorting.
+
+    The index holds the tags of all experiments: it takes a page times the part that the searched
+    ones have in it.
+    """
+    if len(search.orders) != 1 or search.filters or search.limit < 0:
+        return False
+    (order,) = search.orders
+    if order.kind != "tag" or order_column(order) is not None:
+        return False
+    everything = count_most(db)
+    there = count_traces(db, search.experiment_ids, _COUNTED)
+    return there * there > (search.limit + search.offset) * everything
+
+
+def _walked(db: sqlite3.Connection, search: TraceSearch) -> list[str]:
+    """A page in the order of a tag: traces that have it, then those that do not."""
+    (order,) = search.orders
+    tagged = Sql(" FROM trace_tags o CROSS JOIN live_traces t ON t.trace_id = o.trace_id")
+    tagged += trace_conditions(db, search)
+    tagged.add(" AND o.key = ? AND o.value IS NOT NULL", order.key)
+    sql = Sql(f"SELECT t.trace_id{tagged.text}", tagged.values)
+    found = _page(db, search, sql, [f"o.value {'ASC' if order.ascending else 'DESC'}"])
+    if len(found) == search.limit:
+        return found
+    (before,) = db.execute(f"SELECT count(*){tagged.text}", tagged.values).fetchone()
+    rest = search._replace(
+        orders=(), limit=search.limit - len(found), offset=max(search.offset - before, 0)
+    )
+    untagged = Sql(
+        " AND NOT EXISTS (SELECT 1 FROM trace_tags o WHERE o.trace_id = t.trace_id "
+        "AND o.key = ? AND o.value IS NOT NULL)",
+        [order.key],
+    )
+    return found + _sorted(db, rest, Sql("SELECT t.trace_id FROM live_traces t"), untagged)
 
 
 def find_sessions(
@@ -138,177 +157,3 @@ def correlated(
     sql.add(")")
     everything, ones, others, both = db.execute(sql.text, sql.values).fetchone()
     return everything, int(ones), int(others), int(both)
-
-
-def _order_column(order: Order) -> str | None:
-    if order.kind == "attribute":
-        return "t.trace_id" if order.key == "request_id" else f"t.{order.key}"
-    if order.key == "mlflow.traceName" and order.kind == "tag":
-        return "t.trace_name"
-    if order.key == "mlflow.trace.session" and order.kind == "request_metadata":
-        return "t.session_id"
-    return None
-
-
-def trace_conditions(db: sqlite3.Connection, search: TraceSearch) -> Sql:
-    """The conditions of a search on traces that are called ``t``."""
-    sql = Sql(" WHERE ")
-    sql += _within(search.experiment_ids)
-    for condition in _Conditions(db, search).all():
-        sql.add(" AND ")
-        sql += condition
-    return sql
-
-
-def _within(experiment_ids: Sequence[int] | None) -> Sql:
-    if experiment_ids is None:
-        return Sql("1")
-    marks = ", ".join("?" * len(experiment_ids))
-    return Sql(f"t.experiment_id IN ({marks})", experiment_ids)
-
-
-class _Conditions:
-    """The conditions of a search, on traces that are called ``t``."""
-
-    def __init__(self, db: sqlite3.Connection, search: TraceSearch) -> None:
-        self._db = db
-        self._search = search
-
-    def all(self) -> list[Sql]:
-        """Each filter a condition; those on spans are one, since one span has to meet them all."""
-        of_spans = [f for f in self._search.filters if f.kind == "span"]
-        others = [f for f in self._search.filters if f.kind != "span"]
-        found = [self._condition(wanted) for wanted in others]
-        return [*found, self._of_one_span(of_spans)] if of_spans else found
-
-    def _condition(self, wanted: Filter) -> Sql:
-        kind, key, comparator, value = wanted
-        if kind == "attribute":
-            return self._compare("live_traces t", "t.trace_id", _attribute(key), wanted)
-        if kind in _TABLES:
-            return self._pair(wanted)
-        if kind == "figures":
-            return _figures(comparator, value)
-        if kind in _LINKED:
-            return Sql(_LINKED[kind], [value] * _LINKED[kind].count("?"))
-        return self._assessed(Filter(kind, key, comparator, value))
-
-    def _pair(self, wanted: Filter) -> Sql:
-        """A tag or metadata; name and session are columns of the trace itself."""
-        kind, key, comparator, _ = wanted
-        own = _order_column(Order(kind, key, ascending=True))
-        if own is not None:
-            if comparator in ("IS NULL", "IS NOT NULL"):
-                return Sql(f"{own} {comparator}")
-            return self._compare("live_traces t", "t.trace_id", own, wanted)
-        there = Sql(
-            f"EXISTS (SELECT 1 FROM {_TABLES[kind]} p WHERE p.trace_id = t.trace_id AND p.key = ?",
-            [key],
-        )
-        if comparator == "IS NULL":
-            return Sql("NOT ").add(there.text, *there.values).add(")")
-        if comparator == "IS NOT NULL":
-            return there.add(")")
-        if comparator == "RLIKE":
-            table = f"{_TABLES[kind]} p JOIN live_traces t ON t.trace_id = p.trace_id AND p.key = ?"
-            return self._matching(table, [key], "p.trace_id", "p.value", wanted)
-        there.add(" AND ")
-        there += compare("p.value", comparator, wanted.value, ilike_sqlite)
-        return there.add(")")
-
-    def _of_one_span(self, filters: Sequence[Filter]) -> Sql:
-        sql = Sql("EXISTS (SELECT 1 FROM spans s WHERE s.trace_id = t.trace_id")
-        bounds = [
-            wanted.value
-            for wanted in self._search.filters
-            if wanted.kind == "attribute"
-            and wanted.key == "timestamp_ms"
-            and wanted.comparator in (">", ">=")
-            and isinstance(wanted.value, int | float)
-        ]
-        if bounds:
-            sql.add(" AND s.start_ns >= ?", (max(bounds) - _TOLERANCE_MS) * 1_000_000)
-        table = "spans s JOIN live_traces t ON t.trace_id = s.trace_id"
-        for wanted in filters:
-            column = _SPAN_TEXT if wanted.key == "text" else f"s.{wanted.key}"
-            sql.add(" AND ")
-            sql += self._compare(table, "s.rowid", column, wanted)
-        return sql.add(")")
-
-    def _assessed(self, wanted: Filter) -> Sql:
-        """A trace is assessed itself, or another of its session on behalf of all of it."""
-        met = Sql("a.assessment_type = ? AND a.name = ? AND a.valid = 1", [wanted.kind, wanted.key])
-        if wanted.comparator not in ("IS NULL", "IS NOT NULL"):
-            met.add(" AND ")
-            met += self._assessed_as(wanted)
-        covered = Sql("t.session_id IN (SELECT t.session_id FROM live_traces t ")
-        covered.add("JOIN assessments a ON a.trace_id = t.trace_id WHERE ")
-        covered += _within(self._search.experiment_ids)
-        covered.add(" AND t.session_id IS NOT NULL AND ")
-        covered += met
-        covered.add(" AND a.metadata LIKE ?)", f"%{_SESSION_KEY}%")
-        either = Sql("(t.trace_id IN (SELECT a.trace_id FROM assessments a WHERE ")
-        either += met
-        either.add(") OR coalesce(")
-        either += covered
-        either.add(", 0))")
-        if wanted.comparator == "IS NULL":
-            return Sql("NOT ").add(either.text, *either.values)
-        return either
-
-    def _assessed_as(self, wanted: Filter) -> Sql:
-        comparator, value = wanted.comparator, wanted.value
-        if comparator in ("<", "<=", ">", ">="):
-            return Sql(f"a.is_number = 1 AND a.number {comparator} ?", [value])
-        if comparator in ("=", "!="):
-            negated = "NOT " if comparator == "!=" else ""
-            return Sql(f"{negated}(a.value = ? OR a.value = ?)", [value, json.dumps(value)])
-        table = "assessments a JOIN live_traces t ON t.trace_id = a.trace_id"
-        return self._compare(table, "a.rowid", "a.value", wanted)
-
-    def _compare(self, table: str, key: str, column: str, wanted: Filter) -> Sql:
-        if wanted.comparator == "RLIKE":
-            return self._matching(table, [], key, column, wanted)
-        return compare(column, wanted.comparator, wanted.value, ilike_sqlite)
-
-    def _matching(
-        self, table: str, values: Sequence[object], key: str, column: str, wanted: Filter
-    ) -> Sql:
-        """RLIKE: SQLite knows no regular expressions, so the values are looked at here."""
-        sql = Sql(f"SELECT {key}, {column} FROM {table} WHERE ", values)
-        sql += _within(self._search.experiment_ids)
-        try:
-            pattern = re.compile(str(wanted.value))
-        except re.error:
-            return Sql("0")
-        keys = [
-            found
-            for found, text in self._db.execute(sql.text, sql.values).fetchall()
-            if isinstance(text, str) and pattern.search(text)
-        ]
-        wanted_key = "t.trace_id" if key.endswith("trace_id") else key
-        return Sql(f"{wanted_key} IN (SELECT value FROM json_each(?))", [json.dumps(keys)])
-
-
-def _attribute(key: str) -> str:
-    if key in ("end_time", "end_time_ms"):
-        return _END
-    return "t.trace_id" if key == "request_id" else f"t.{key}"
-
-
-def _figures(comparator: str, value: object) -> Sql:
-    """Tokens or costs, a mapping of all their columns; an empty one is equal to none."""
-    assert isinstance(value, dict)
-    there = " OR ".join(f"t.{column} IS NOT NULL" for column in value)
-    if comparator == "IS NULL":
-        return Sql(f"NOT ({there})")
-    if comparator == "IS NOT NULL":
-        return Sql(f"({there})")
-    same = Sql("0")
-    if any(figure is not None for figure in value.values()):
-        same = Sql("(")
-        same.add(" AND ".join(f"t.{column} IS ?" for column in value), *value.values())
-        same.add(")")
-    if comparator == "=":
-        return same
-    return Sql(f"(({there}) AND NOT ").add(same.text, *same.values).add(")")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -130,7 +131,10 @@ FILTERS = [
     f"span.name = 'Root' AND timestamp_ms >= {BEGIN_MS + 20_000}",
     "span.attributes.q LIKE '%ключ%'", "span.attributes.q LIKE '%50%'",
     "span.attributes.temperature RLIKE '0.5'", "span.attributes.q RLIKE '^ключ'",
-    "span.attributes.q RLIKE '50%$'", "span.attributes.q = 'x'", "span.attributes.none ILIKE '%'",
+    "span.attributes.q RLIKE '50%$'", "span.attributes.q RLIKE 'ключ|50%'",
+    "span.attributes.q RLIKE '?'", "span.attributes.`t.m` RLIKE '0'",
+    "span.attributes.temp.rature RLIKE '^0'",
+    "span.attributes.q = 'x'", "span.attributes.none ILIKE '%'",
     "trace.text LIKE '%ключ%'", "text ILIKE '%MODEL1%'", "span.content LIKE '%model%'",
     "text = 'x'", "text RLIKE 'x'", "span.nothing = 'x'", "span.name > 'x'",
     "feedback.good = 'true'", "feedback.good = 'yes'", "feedback.good != 'true'",
@@ -195,6 +199,15 @@ def test_orders_and_pages(filled: Pair) -> None:
             )
             count += len(found)
         assert count == 9
+    for order, size in itertools.product(["tags.k", "tags.only DESC", "tags.none"], (1, 2, 4)):
+        token, ids = None, []
+        while not ids or token:
+            found, token = filled.ok(
+                "search_traces", locations=["0"], max_results=size, page_token=token,
+                order_by=[order],
+            )  # fmt: skip
+            ids += [info.trace_id for info in found]
+        assert len(set(ids)) == len(ids) == 9
     for given in [
         {"experiment_ids": ["0"]}, {"locations": []}, {"locations": ["x"]}, {"max_results": 0},
         {"page_token": "nonsense", "locations": ["0"]}, {"locations": ["77"]},
