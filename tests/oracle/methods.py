@@ -51,6 +51,7 @@ INHERITED = {
     "log_param_async": _QUEUE,
     "set_tag_async": _QUEUE,
     "shut_down_async_logging": _QUEUE,
+    "resolve_trace_archival_config": "MLflow's constant answer about traces",
     "log_spans_async": "log_spans in another thread",
     "close": "ours: lets go of files",
     "test_webhook": "sends a request over the network",
