@@ -51,7 +51,6 @@ INHERITED = {
     "log_param_async": _QUEUE,
     "set_tag_async": _QUEUE,
     "shut_down_async_logging": _QUEUE,
-    "resolve_trace_archival_config": "MLflow's constant answer about traces",
     "log_spans_async": "log_spans in another thread",
     "close": "ours: lets go of files",
     "test_webhook": "sends a request over the network",
@@ -73,7 +72,9 @@ _KINDS = (
     McpAccessEndpoints, McpServerVersions, McpServers, ReviewQueueItems, ReviewQueues, Scorers,
     SpanLogging, TraceArchival, TraceLinks, TraceMetrics, TraceSearching, Traces,
 )  # fmt: skip
-SMALL_FAMILIES = {name for kind in _KINDS for name in vars(kind) if name[0] != "_"}
+SMALL_FAMILIES = {name for kind in _KINDS for name in vars(kind) if name[0] != "_"} | {
+    "resolve_trace_archival_config",  # a workspace's setting: test_workspaces.py
+}
 REGISTRY = _public(AbstractRegistry) | _public(LedgerRegistryStore)
 
 # What the machine calls: the private ones are those of `mlflow gc` and of the UI.
