@@ -17,7 +17,7 @@ from .committer import Decide
 from .delivery import Delivered, Delivery
 from .digest import STATE_TABLES, rows_digest, state_digest
 from .fold import FOLD_VERSION, Fold, Verdict
-from .keyed_state import Progress, transaction
+from .keyed_state import Progress, check_stands, next_offset, transaction
 from .known import ExperimentFacts, Foreseen, Known, ModelFacts
 from .lag import Lag, lag_of
 from .ledger import Ledger
@@ -139,6 +139,7 @@ __all__ = [
     "carried",
     "check_consistency",
     "check_shared",
+    "check_stands",
     "check_uri",
     "collect",
     "connect",
@@ -156,6 +157,7 @@ __all__ = [
     "looked_at",
     "name_conflicts",
     "newest_notes",
+    "next_offset",
     "nodes_in",
     "nodes_of",
     "open_ledger",

@@ -87,9 +87,9 @@ def _between(begin: AsOfLedger, end: AsOfLedger, progress: Progress | None) -> l
     try:
         path = folder.path / "state.sqlite"
         shutil.copyfile(begin.state_path(), path)
-        with closing(connect(path)) as db:
+        with closing(connect(path)) as db, begin.read() as before:
             db.execute("PRAGMA synchronous = OFF")
-            fields = Fields(db)
+            fields = Fields(db, before)
             capture = Capture(db, (*FIELD_TABLES, METRICS))
             _fold(db, begin, end, progress)
             changed = fields.changed(capture.take())

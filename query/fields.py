@@ -14,6 +14,7 @@ __all__ = ["FIELD_TABLES", "METRICS", "Entity", "Field", "Fields"]
 
 Row = Mapping[str, Any]
 METRICS = "metrics"
+_FILES = "artifacts"
 _HIDDEN = "(encrypted)"
 _FIELDS: dict[str, tuple[str, ...]] = {
     "experiments": ("name", "lifecycle", "artifact_location"),
@@ -57,7 +58,7 @@ _PAIRS = {
 
 FIELD_TABLES = (
     *_FIELDS, *_PAIRS, "run_inputs", "run_model_inputs", "run_model_outputs", "model_aliases",
-    "trace_links", "items", "artifacts",
+    "trace_links", "items", _FILES,
 )  # fmt: skip
 """The tables that fields stand in, but for metrics."""
 
@@ -81,9 +82,10 @@ class Field(NamedTuple):
 class Fields:
     """Fields of rows; knows by what names entities go whose rows hold numbers of this file only."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        """Of the rows of one state."""
+    def __init__(self, db: sqlite3.Connection, before: sqlite3.Connection | None = None) -> None:
+        """Of the rows of one state; ``before`` is that state as it was, where that is asked for."""
         self._db = db
+        self._before = before
         self._ids: dict[tuple[str, int], str] = {}
         self._names: dict[str, str] = {}
 
@@ -93,13 +95,23 @@ class Fields:
             for row in (change.before, change.after):
                 if row is not None:
                     self._learn(change.table, row)
+        files = [change for change in changes if change.table == _FILES]
+        changes = [change for change in changes if change.table != _FILES]
         before = {(f.entity, f.name): f.value for c in changes for f in self._of(c.table, c.before)}
         after = {(f.entity, f.name): f.value for c in changes for f in self._of(c.table, c.after)}
-        return {
-            key: (before.get(key), after.get(key))
-            for key in dict.fromkeys((*before, *after))
-            if before.get(key) != after.get(key)
-        }
+        found = {
+            key: (before.get(key), after.get(key)) for key in dict.fromkeys((*before, *after))
+        } | {key: values for change in files for key, values in self._file(change)}
+        return {key: values for key, values in found.items() if values[0] != values[1]}
+
+    def _file(self, change: RowChange) -> Iterator[tuple[tuple[Entity, str], tuple[Any, Any]]]:
+        """The file that is at a path; of several that were written there, the last one is."""
+        for row in (change.before, change.after):
+            if row is not None:
+                path = row["path"]
+                name = f"artifacts.{path.partition('/artifacts/')[2] or path}"
+                was, is_ = (_digest_at(db, path, row["owner"]) for db in (self._before, self._db))
+                yield (self._entity(_FILES, row), name), (was, is_)
 
     def address(self, entity: Entity) -> str:
         """An entity as people write it; a model by the last name it had."""
@@ -153,6 +165,17 @@ class Fields:
                 yield Field(entity, name, _HIDDEN if hidden else _plain(value))
 
 
+def _digest_at(db: sqlite3.Connection | None, path: str, owner: str) -> str | None:
+    if db is None:
+        return None
+    row = db.execute(_FILE, (path, owner)).fetchone()
+    return row[0] if row else None
+
+
+_FILE = (
+    "SELECT CASE WHEN NOT deleted THEN digest END FROM artifacts WHERE path = ? AND owner = ? "
+    "ORDER BY written_ns DESC, source DESC, id DESC LIMIT 1"
+)
 _BY_NUMBER = {
     "run_no": ("runs", "runs"),
     "model_no": ("registered_models", "models"),
@@ -190,10 +213,6 @@ _ONE_FIELD: dict[str, Callable[[Row], tuple[str, Any]]] = {
     "run_model_inputs": lambda row: (f"inputs.{row['model_id']}", {}),
     "run_model_outputs": lambda row: (f"outputs.{row['model_id']}", {"step": row["step"]}),
     "trace_links": lambda row: (f"links.{row['kind']}.{row['target']}", {}),
-    "artifacts": lambda row: (
-        f"artifacts.{row['path'].partition('/artifacts/')[2] or row['path']}",
-        None if row["deleted"] else row["digest"],
-    ),
 }  # fmt: skip
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from typing import Any
 
 from mlflow_ledger.consumers import Ledger
 from mlflow_ledger.schemas import LedgerError
+
+from .overwritten import HISTORY_VIEWS, load_overwritten
 
 __all__ = ["VIEWS", "SqlError", "run_sql"]
 
@@ -19,8 +22,11 @@ VIEWS = (
     "tags",
     "model_versions",
     "audit",
+    *HISTORY_VIEWS,
 )
 """What a statement can select from."""
+
+_OF_HISTORY = re.compile(rf"\b({'|'.join(HISTORY_VIEWS)})\b", re.IGNORECASE)
 
 
 class SqlError(LedgerError):
@@ -40,18 +46,19 @@ def run_sql(ledger: Ledger, statement: str) -> tuple[list[str], list[tuple[Any, 
 
     analytics = Analytics(ledger)
     try:
-        return analytics.query(lambda view: _answer(view.columns, statement), catalog=True)
+        return analytics.query(lambda view: _answer(ledger, view.columns, statement), catalog=True)
     except AnalyticsDamaged as error:
         raise SqlError(str(error)) from error  # also of a clone built anew: it is the statement
     finally:
         analytics.close()
 
 
-def _answer(db: Any, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+def _answer(ledger: Ledger, db: Any, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     import duckdb
 
     from mlflow_ledger.consumers import is_damage
 
+    load_overwritten(ledger, db, asked=bool(_OF_HISTORY.search(statement)))
     db.execute(files(__package__).joinpath("views.sql").read_text("utf-8"))
     _lock_down(db)
     try:

@@ -90,3 +90,70 @@ LEFT JOIN (
         min(message) AS message
     FROM fold.rejections GROUP BY source, id
 ) r ON r.source = a.source AND r.id = a.id;
+
+-- Every value that a field ever had, and from when to when it stood; a model by its last name.
+CREATE OR REPLACE TEMP VIEW history AS
+SELECT CASE WHEN kind <> 'models' THEN kind || ':/' || id
+        ELSE 'models:/' || m.name || coalesce('/' || CAST(version AS VARCHAR), '') END AS entity,
+    kind, CASE WHEN kind = 'models' THEN m.name ELSE id END AS id, version, field, value, actor,
+    actorkind, epoch_ms(since_ms) AS valid_from, epoch_ms(until_ms) AS valid_to,
+    event AS action_name, epoch_ms(time_ms) AS event_time, ended_by, ended_event,
+    since_offset AS "offset"
+FROM overwritten o LEFT JOIN (
+    SELECT id AS uid, arg_max(value, since_offset) AS name FROM overwritten
+    WHERE kind = 'models' AND version IS NULL AND field = 'name' GROUP BY id
+) m ON o.kind = 'models' AND o.id = m.uid;
+
+CREATE OR REPLACE TEMP VIEW run_tags_history AS
+SELECT id AS run_id, field[6:] AS key, value, actor, actorkind, valid_from, valid_to, action_name,
+    ended_by
+FROM history WHERE kind = 'runs' AND starts_with(field, 'tags.');
+
+CREATE OR REPLACE TEMP VIEW run_status_history AS
+SELECT id AS run_id, value AS status, actor, actorkind, valid_from, valid_to, action_name, ended_by
+FROM history WHERE kind = 'runs' AND field = 'status';
+
+CREATE OR REPLACE TEMP VIEW experiment_tags_history AS
+SELECT id AS experiment_id, field[6:] AS key, value, actor, actorkind, valid_from, valid_to,
+    action_name, ended_by
+FROM history WHERE kind = 'experiments' AND starts_with(field, 'tags.');
+
+CREATE OR REPLACE TEMP VIEW lifecycle_history AS
+SELECT entity, kind, id, value AS lifecycle_stage, actor, actorkind, valid_from, valid_to,
+    action_name, ended_by
+FROM history WHERE field = 'lifecycle';
+
+CREATE OR REPLACE TEMP VIEW logged_model_tags_history AS
+SELECT id AS model_id, field[6:] AS key, value, actor, actorkind, valid_from, valid_to,
+    action_name, ended_by
+FROM history WHERE kind = 'logged_models' AND starts_with(field, 'tags.');
+
+CREATE OR REPLACE TEMP VIEW registered_model_tags_history AS
+SELECT id AS name, field[6:] AS key, value, actor, actorkind, valid_from, valid_to, action_name,
+    ended_by
+FROM history WHERE kind = 'models' AND version IS NULL AND starts_with(field, 'tags.');
+
+CREATE OR REPLACE TEMP VIEW model_aliases_history AS
+SELECT id AS name, field[9:] AS alias, CAST(value AS INTEGER) AS version, actor, actorkind,
+    valid_from, valid_to, action_name, ended_by
+FROM history WHERE kind = 'models' AND version IS NULL AND starts_with(field, 'aliases.');
+
+CREATE OR REPLACE TEMP VIEW model_version_stages_history AS
+SELECT id AS name, version, value AS stage, actor, actorkind, valid_from, valid_to, action_name,
+    ended_by
+FROM history WHERE kind = 'models' AND version IS NOT NULL AND field = 'stage';
+
+CREATE OR REPLACE TEMP VIEW model_version_tags_history AS
+SELECT id AS name, version, field[6:] AS key, value, actor, actorkind, valid_from, valid_to,
+    action_name, ended_by
+FROM history WHERE kind = 'models' AND version IS NOT NULL AND starts_with(field, 'tags.');
+
+CREATE OR REPLACE TEMP VIEW descriptions_history AS
+SELECT entity, kind, id, version, value AS description, actor, actorkind, valid_from, valid_to,
+    action_name, ended_by
+FROM history WHERE field = 'description';
+
+CREATE OR REPLACE TEMP VIEW trace_tags_history AS
+SELECT id AS trace_id, field[6:] AS key, value, actor, actorkind, valid_from, valid_to,
+    action_name, ended_by
+FROM history WHERE kind = 'traces' AND starts_with(field, 'tags.');

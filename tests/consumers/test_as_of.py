@@ -23,6 +23,7 @@ from mlflow_ledger.bus import (
     uri_of,
 )
 from mlflow_ledger.consumers import (
+    FOLD_VERSION,
     Analytics,
     AsOfLedger,
     Ledger,
@@ -39,6 +40,7 @@ from .histories import History
 from .test_replay import interleaved, logged
 
 EVENTS = 240
+KEPT = f"{FOLD_VERSION}-*"
 
 
 class Mirrored(Ledger):
@@ -221,13 +223,13 @@ def test_nothing_is_written(ledger: Ledger, tmp_path: Path) -> None:
 def test_a_state_is_kept_for_the_next_and_few_are(ledger: Ledger) -> None:
     first = AsOfLedger(ledger, at(ledger, 4))
     assert first.query(runs) == ["r0"]
-    kept = {path.name: path.stat().st_ino for path in (ledger.folder / "as-of").glob("3*")}
+    kept = {path.name: path.stat().st_ino for path in (ledger.folder / "as-of").glob(KEPT)}
     again = AsOfLedger(ledger, at(ledger, 4))
     assert again.query(runs) == ["r0"]
-    assert kept == {path.name: path.stat().st_ino for path in (ledger.folder / "as-of").glob("3*")}
+    assert kept == {path.name: path.stat().st_ino for path in (ledger.folder / "as-of").glob(KEPT)}
     for offset in range(5, 12):
         AsOfLedger(ledger, at(ledger, offset)).query(runs)
-    assert len(list((ledger.folder / "as-of").glob("3*"))) == 4
+    assert len(list((ledger.folder / "as-of").glob(KEPT))) == 4
     assert again.query(runs) == ["r0"]  # it had to go meanwhile
     drop_cached_states(ledger)
     assert [path.name for path in (ledger.folder / "as-of").iterdir()] == ["lock"]

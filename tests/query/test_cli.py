@@ -66,9 +66,9 @@ def test_help_names_every_command_and_an_example() -> None:
     text = answer("--help")
     assert examples(text)
     assert COMMANDS == [
-        "archive", "asyncapi", "audit", "backup", "checkpoint", "collect", "consume", "forward",
-        "keygen", "lineage", "log", "rebuild", "replay", "restore", "serve", "spool", "sql",
-        "stats", "verify", "webhooks",
+        "archive", "asyncapi", "audit", "backup", "changes", "checkpoint", "collect", "consume",
+        "forward", "history", "keygen", "lineage", "log", "rebuild", "replay", "restore", "serve",
+        "spool", "sql", "stats", "verify", "webhooks",
     ]  # fmt: skip
     for name in COMMANDS:
         summary = program.commands[name].get_short_help_str(100)
@@ -292,10 +292,12 @@ def test_stats_explains_what_the_folder_takes_on_disk(copy: Ledger) -> None:
 def test_a_missing_ledger_is_named_and_not_made(name: str, tmp_path: Path) -> None:
     version = ["models:/m/1"]
     further = {
+        "backup": [f"{tmp_path}/to"],
+        "changes": ["--since", "2026-03-03T12:00:00Z"],
+        "history": version,
         "lineage": version,
         "replay": version,
         "sql": ["SELECT 1"],
-        "backup": [f"{tmp_path}/to"],
     }.get(name, [])
     result = run(name, f"ledger://{tmp_path}/none", *further)
     assert result.exit_code == 1

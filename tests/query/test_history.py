@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,12 @@ from typing import Any
 import pytest
 
 from mlflow_ledger.bus import EMBEDDED, Position
-from mlflow_ledger.consumers import AsOfLedger, Ledger, RowChange
+from mlflow_ledger.consumers import AsOfLedger, Ledger, RowChange, drop_cached_states
 from mlflow_ledger.query.address import KINDS, Unknown
 from mlflow_ledger.query.changes import changes
 from mlflow_ledger.query.fields import FIELD_TABLES, METRICS, Entity, Fields
 from mlflow_ledger.query.history import HistoryRow, history
+from mlflow_ledger.query.sql import run_sql
 from mlflow_ledger.schemas import SettingsError
 from tests.consumers.histories import History
 from tests.consumers.test_as_of import embedded
@@ -39,6 +42,10 @@ def values(ledger: Ledger, *, metrics: bool = True) -> Values:
         }
 
     return ledger.query(ask)
+
+
+def text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -150,6 +157,55 @@ def test_nobody_and_the_wrong_order(story: Story) -> None:
     end = str(story.ledger.log.end())
     with pytest.raises(SettingsError, match="name the earlier moment first"):
         changes(story.ledger, end, story.marks["promoted"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sql_knows_every_value(seed: int, tmp_path: Path) -> None:
+    """What stands open is what the state holds, now and then; what is folded is folded once."""
+    ledger = embedded(tmp_path / "store", History(seed).records(240))
+    last = ledger.log.last_offset()
+    for offset in (last // 3, last + 1, last // 2):
+        past = AsOfLedger(ledger, str(Position(ledger.ledger_id, {EMBEDDED: offset})))
+        _, rows = run_sql(past, "SELECT entity, field, value FROM history WHERE valid_to IS NULL")
+        expected = {
+            (
+                entity,
+                field,
+                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
+            )
+            for (entity, field), value in values(past, metrics=False).items()
+        }
+        assert set(rows) == expected
+        past.close()
+    (made,) = (ledger.folder / "as-of").glob("history-*")
+    assert made.is_dir()
+    drop_cached_states(ledger)
+    assert not made.exists()
+    ledger.close()
+
+
+def test_sql_tells_the_story_of_an_alias(story: Story) -> None:
+    columns, rows = run_sql(
+        story.ledger,
+        "SELECT version, valid_to IS NULL FROM model_aliases_history "
+        "WHERE name = 'vino' AND alias = 'champion' ORDER BY valid_from",
+    )
+    told = history(story.ledger, "models:/vino@champion")
+    assert columns == ["version", "(valid_to IS NULL)"]
+    assert rows == [(row.value, row.until is None) for row in told]
+    _, rows = run_sql(story.ledger, f"SELECT status FROM run_status_history WHERE run_id = '{RUN}'")
+    assert [status for (status,) in rows] == [
+        row.value for row in history(story.ledger, f"runs:/{RUN}") if row.field == "status"
+    ]
+
+
+def test_nothing_is_folded_for_other_questions(copy: Ledger) -> None:
+    drop_cached_states(copy)
+    shutil.rmtree(copy.folder / "as-of", ignore_errors=True)
+    run_sql(copy, "SELECT count(*) FROM run_metrics_history")
+    assert not (copy.folder / "as-of").exists()
+    run_sql(copy, "SELECT count(*) FROM HISTORY")
+    assert (copy.folder / "as-of").exists()
 
 
 def test_an_entity_is_named_for_good() -> None:
