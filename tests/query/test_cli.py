@@ -66,9 +66,9 @@ def test_help_names_every_command_and_an_example() -> None:
     text = answer("--help")
     assert examples(text)
     assert COMMANDS == [
-        "archive", "asyncapi", "audit", "backup", "checkpoint", "collect", "consume", "forward",
-        "keygen", "lineage", "log", "rebuild", "replay", "restore", "serve", "spool", "sql",
-        "stats", "verify", "webhooks",
+        "archive", "asyncapi", "audit", "backup", "changes", "checkpoint", "collect", "consume",
+        "forward", "history", "keygen", "lineage", "log", "openlineage", "rebuild", "replay",
+        "restore", "serve", "spool", "sql", "stats", "verify", "webhooks",
     ]  # fmt: skip
     for name in COMMANDS:
         summary = program.commands[name].get_short_help_str(100)
@@ -294,6 +294,7 @@ def test_a_missing_ledger_is_named_and_not_made(name: str, tmp_path: Path) -> No
     further = {
         "lineage": version,
         "replay": version,
+        "openlineage": ["--to", f"{tmp_path}/to"],
         "sql": ["SELECT 1"],
         "backup": [f"{tmp_path}/to"],
     }.get(name, [])
