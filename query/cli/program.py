@@ -26,6 +26,7 @@ from .keygen import keygen
 from .lineage import lineage
 from .log import log
 from .rebuild import rebuild
+from .redact import redact
 from .restore import restore
 from .serve import serve
 from .spool import spool
@@ -91,7 +92,7 @@ def _abandon_output() -> None:
 
 _COMMANDS = (
     log, audit, lineage, sql, verify, rebuild, stats, collect, consume, serve, spool, forward,
-    asyncapi, archive, backup, restore, keygen, checkpoint,
+    asyncapi, archive, backup, restore, redact, keygen, checkpoint,
     webhooks,
 )  # fmt: skip
 for _command in _COMMANDS:

@@ -67,8 +67,8 @@ def test_help_names_every_command_and_an_example() -> None:
     assert examples(text)
     assert COMMANDS == [
         "archive", "asyncapi", "audit", "backup", "checkpoint", "collect", "consume", "forward",
-        "keygen", "lineage", "log", "rebuild", "restore", "serve", "spool", "sql", "stats",
-        "verify", "webhooks",
+        "keygen", "lineage", "log", "rebuild", "redact", "restore", "serve", "spool", "sql",
+        "stats", "verify", "webhooks",
     ]  # fmt: skip
     for name in COMMANDS:
         summary = program.commands[name].get_short_help_str(100)
@@ -290,9 +290,12 @@ def test_stats_explains_what_the_folder_takes_on_disk(copy: Ledger) -> None:
     ],
 )
 def test_a_missing_ledger_is_named_and_not_made(name: str, tmp_path: Path) -> None:
-    further = {"lineage": ["models:/m/1"], "sql": ["SELECT 1"], "backup": [f"{tmp_path}/to"]}.get(
-        name, []
-    )
+    further = {
+        "lineage": ["models:/m/1"],
+        "sql": ["SELECT 1"],
+        "backup": [f"{tmp_path}/to"],
+        "redact": ["runs:/1", "--reason", "x"],
+    }.get(name, [])
     result = run(name, f"ledger://{tmp_path}/none", *further)
     assert result.exit_code == 1
     assert result.stdout == ""
