@@ -15,6 +15,8 @@ def test_archive_says_what_it_sealed(copy: Ledger) -> None:
     assert said["events"] == copy.log.last_offset()
     assert said["position"] == str(copy.log.end())
     assert "sealed 0 events in 0 segments" in answer("archive", uri)
+    checked = answer("archive", uri, "--check")
+    assert f"{said['events']} events in it are what the log says" in checked
 
 
 def test_backup_and_restore(copy: Ledger, tmp_path: Path) -> None:
@@ -42,3 +44,17 @@ def test_mistakes_are_told_in_words(copy: Ledger, tmp_path: Path) -> None:
     assert (place.exit_code, "is no place for blobs" in place.stderr) == (1, True)
     moment = run("restore", target, f"ledger:{tmp_path / 'again'}", "--to", "yesterday")
     assert moment.exit_code == 2
+
+
+def test_redact_plans_first_and_does_it_when_told(copy: Ledger) -> None:
+    uri, why = f"ledger://{copy.folder}", ("--reason", "asked for")
+    planned = document("redact", uri, "models:/wine/1", *why)
+    assert (planned["done"], planned["contents"] > 0) == (False, True)
+    assert "nothing was done" in answer("redact", uri, "models:/wine/1", *why)
+    done = document("redact", uri, "models:/wine/1", *why, "--yes")
+    assert (done["done"], done["contents"]) == (True, planned["contents"])
+    again = answer("redact", uri, "models:/wine/1", *why, "--yes")
+    assert "erased the contents of 0 events" in again
+    unknown = run("redact", uri, "runs:/nobody", *why)
+    assert (unknown.exit_code, "nothing in the ledger" in unknown.stderr) == (1, True)
+    assert run("redact", uri, "models:/wine/1").exit_code == 2
