@@ -11,15 +11,20 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
-from mlflow_ledger.query import item_of, run_row, trace_row, trace_rows
+from mlflow.entities import EvaluationDataset
+from mlflow.store.entities.paged_list import PagedList
+
+from mlflow_ledger.query import experiment_row, item_of, run_row, trace_row, trace_rows
 from mlflow_ledger.schemas import EvaluationDatasetCreated, Reason, Refused
 
+from .evaluation_datasets import EvaluationDatasets
 from .in_workspace import InWorkspace
 from .trace_links import TraceLinks
 
-__all__ = ["LinksInWorkspace", "looking_first"]
+__all__ = ["DatasetsInWorkspace", "LinksInWorkspace", "looking_first"]
 
 C = TypeVar("C", bound=type)
+_NO_EXPERIMENT = ["none"]
 
 
 class _Looked(NamedTuple):
@@ -99,3 +104,29 @@ def _refuse_missing(db: sqlite3.Connection, looked: _Looked, ids: Iterable[str])
 def _here(db: sqlite3.Connection, trace_ids: list[str]) -> list[str]:
     here = {row.trace_id for row in trace_rows(db, trace_ids)}
     return [trace_id for trace_id in trace_ids if trace_id in here]
+
+
+class DatasetsInWorkspace(InWorkspace, EvaluationDatasets):
+    """Evaluation data sets and the experiments they are for, as far as both are here."""
+
+    def get_dataset_experiment_ids(self, dataset_id: str) -> list[str]:
+        """The experiments that are here of those a data set is for."""
+        ids = super().get_dataset_experiment_ids(dataset_id)
+        here: list[str] = self._ask(lambda db: _experiments_here(db, ids))
+        return here
+
+    def search_datasets(
+        self, experiment_ids: list[str] | None = None, *args: Any, **kwargs: Any
+    ) -> PagedList[EvaluationDataset]:
+        """As everywhere, for those of the experiments that are here."""
+        if experiment_ids:
+            here = self._ask(lambda db: _experiments_here(db, experiment_ids))
+            experiment_ids = here or _NO_EXPERIMENT
+        return super().search_datasets(experiment_ids, *args, **kwargs)
+
+
+def _experiments_here(db: sqlite3.Connection, ids: Iterable[str]) -> list[str]:
+    """Those of some experiments that are here; their ids are compared as texts."""
+    numbers = {text: int(text) for text in map(str, ids) if text.isascii() and text.isdigit()}
+    there = {text: experiment_row(db, number) for text, number in numbers.items()}
+    return [text for text, row in there.items() if row and str(row.experiment_id) == text]

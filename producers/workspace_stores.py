@@ -17,24 +17,30 @@ from mlflow.utils.workspace_utils import WORKSPACES_DIR_NAME, resolve_workspace_
 
 from mlflow_ledger.query import experiment_row
 
+from .artifact_repository import ARTIFACT_SCHEME
 from .experiments import experiment_no
 from .in_workspace import InWorkspace, in_workspaces
 from .registry_store import LedgerRegistryStore
 from .tracking_store import LedgerTrackingStore
-from .workspace_checks import LinksInWorkspace, looking_first
+from .workspace_checks import DatasetsInWorkspace, LinksInWorkspace, looking_first
 
 __all__ = ["WorkspaceRegistryStore", "WorkspaceTrackingStore"]
 
 
 @in_workspaces
 @looking_first
-class WorkspaceTrackingStore(LinksInWorkspace, LedgerTrackingStore):
+class WorkspaceTrackingStore(LinksInWorkspace, DatasetsInWorkspace, LedgerTrackingStore):
     """MLflow's tracking store on a ledger, each call of which is in one workspace."""
 
     def __init__(self, store_uri: str, artifact_uri: str | None = None) -> None:
         """Use the ledger at ``store_uri``; see :class:`LedgerTrackingStore`."""
         super().__init__(store_uri, artifact_uri)
         _check_root(self._artifact_root)
+
+    @property
+    def artifact_root_uri(self) -> str:
+        """Below what artifacts go by default; MLflow's server asks whether there is something."""
+        return self._artifact_root or f"{ARTIFACT_SCHEME}:"
 
     def create_experiment(
         self,
