@@ -20,11 +20,16 @@ _OF_EXPERIMENT = (
     "SELECT * FROM main.{table} t WHERE EXISTS (SELECT 1 FROM main.experiments e "
     "WHERE e.experiment_id = t.experiment_id AND e.workspace = {workspace})"
 )
+_OF_ITEM = (
+    "SELECT * FROM main.{table} t WHERE EXISTS (SELECT 1 FROM main.items i "
+    "WHERE i.kind = t.kind AND i.item_id = t.item_id AND i.workspace = {workspace})"
+)
 _TABLES = {
     "experiments": _HERE,
     "registered_models": _HERE,
     "webhooks": _HERE,
     "items": _HERE,
+    "item_tags": _OF_ITEM,
     "runs": _OF_EXPERIMENT,
     "live_runs": _OF_EXPERIMENT,
     "logged_models": _OF_EXPERIMENT,

@@ -46,7 +46,8 @@ class AuditRow:
     refused command would have been; ``entity`` is what it is about, in the words of its writer,
     and ``uid`` tells models of the same name apart. ``detail`` holds what else the event says and,
     where a model's history is asked for, ``changes`` to its versions. ``code`` and ``message`` say
-    why something was not accepted. (source, id) is the event's identity.
+    why something was not accepted. (source, id) is the event's identity;
+    it was said in ``workspace``.
     """
 
     time: str
@@ -65,6 +66,7 @@ class AuditRow:
     message: str
     source: str
     id: int
+    workspace: str
 
 
 def audit(
@@ -72,6 +74,7 @@ def audit(
     entity: str | None = None,
     since: str | None = None,
     limit: int | None = None,
+    workspace: str | None = None,
 ) -> Iterator[AuditRow]:
     """The rows about an entity, or about everything, in the order of the log.
 
@@ -79,7 +82,8 @@ def audit(
     are shown. A version's rows are those that changed it, such as an alias that moved away from it
     or another version's promotion that archived it, and refused attempts to. A run's include its
     experiment's deletion. ``since`` is a time (RFC 3339) or a position; ``limit`` counts rows from
-    there on.
+    there on. With ``workspace`` a name means a model of it, and without an entity all that was said
+    in it is shown.
 
     Raises:
         SettingsError: no entity, or no moment, is written like that.
@@ -90,7 +94,11 @@ def audit(
         msg = f"{entity!r} names an alias; ask for a version, such as {address.subject}/1"
         raise SettingsError(msg)
     begin = Since.read(ledger.log, since)
-    rows = _everything(ledger, begin) if address is None else _about(ledger, address, begin)
+    if address is None:
+        found = _everything(ledger, begin)
+        rows = (row for row in found if workspace in (None, row.workspace))
+    else:
+        rows = _about(ledger, address, begin, workspace)
     return itertools.islice(rows, limit)
 
 
@@ -100,12 +108,15 @@ def _everything(ledger: Ledger, since: Since) -> Iterator[AuditRow]:
         yield _row(ledger, entry)
 
 
-def _about(ledger: Ledger, address: Address, since: Since) -> Iterator[AuditRow]:
+def _about(
+    ledger: Ledger, address: Address, since: Since, workspace: str | None
+) -> Iterator[AuditRow]:
     """The rows about one entity from a moment on; those before decide whether it is known."""
     known = False
     first = since.position.offset(EMBEDDED)
-    rows = _of_model if address.kind == "models" else _of_subject
-    for stored, row in rows(ledger, address):
+    of_model = address.kind == "models"
+    found = _of_model(ledger, address, workspace) if of_model else _of_subject(ledger, address)
+    for stored, row in found:
         known = True
         if stored.offset >= first and since.holds(stored):
             yield row
@@ -143,8 +154,10 @@ def experiment_of(ledger: Ledger, run: Address) -> str | None:
     return None
 
 
-def _of_model(ledger: Ledger, address: Address) -> Iterator[tuple[Stored, AuditRow]]:
-    for told in ModelHistory(ledger, address.name).told():
+def _of_model(
+    ledger: Ledger, address: Address, workspace: str | None
+) -> Iterator[tuple[Stored, AuditRow]]:
+    for told in ModelHistory(ledger, address.name, workspace).told():
         changes = told.changes
         if address.version is not None:
             changes = tuple(c for c in changes if c.version == address.version)
@@ -186,6 +199,7 @@ def _row(
         message=shortened(verdict.message),
         source=envelope.source,
         id=envelope.id,
+        workspace=envelope.workspace,
     )
 
 

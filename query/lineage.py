@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, replace
 
-from mlflow_ledger.consumers import Ledger, workspace_of
-from mlflow_ledger.schemas import ModelVersionCreated, SettingsError, format_time
+from mlflow_ledger.consumers import Ledger, scoped, workspace_of
+from mlflow_ledger.schemas import DEFAULT_WORKSPACE, ModelVersionCreated, SettingsError, format_time
 
 from .address import Unknown
 from .environment import EnvironmentFile, environment_of
@@ -66,6 +66,7 @@ class Version:
     description: str | None
     tags: dict[str, str | None]
     deleted: bool
+    workspace: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +120,13 @@ class EntityLineage:
     notes: list[str]
 
 
-def lineage(ledger: Ledger, uri: str, direction: Direction = "both") -> Lineage:
+def lineage(
+    ledger: Ledger, uri: str, direction: Direction = "both", workspace: str | None = None
+) -> Lineage:
     """The lineage of a version: by its number, by an alias or by a stage.
 
     Where several models had the name, the one that has it now is meant, else the last that had it.
-    ``direction`` restricts the graph, and nothing else.
+    ``direction`` restricts the graph, and nothing else; with ``workspace`` a name is looked up there.
 
     Raises:
         SettingsError: the URI names no version.
@@ -133,7 +136,7 @@ def lineage(ledger: Ledger, uri: str, direction: Direction = "both") -> Lineage:
     if address.kind != "models":
         msg = f"{uri!r} names no model version; write models:/NAME/VERSION or models:/NAME@ALIAS"
         raise SettingsError(msg)
-    found = _Found(ledger, address)
+    found = _Found(ledger, address, workspace)
     told = ledger.query(lambda db: found.lineage(db, direction))
     return replace(told, environment=environment_of(ledger, told.graph))
 
@@ -171,12 +174,13 @@ def _around(
 class _Found:
     """A version found in the log, to be joined with the state."""
 
-    def __init__(self, ledger: Ledger, address: LineageAddress) -> None:
+    def __init__(self, ledger: Ledger, address: LineageAddress, workspace: str | None) -> None:
         self._ledger = ledger
+        self._workspace = workspace or DEFAULT_WORKSPACE
         self._address = address
         self._notes: list[str] = []
         number = address.version or self._number_of_name()
-        history = ModelHistory(ledger, address.name)
+        history = ModelHistory(ledger, address.name, workspace)
         told = [t for t in history.told() if any(c.version == number for c in t.changes)]
         live = ledger.query(self._live_uid)
         creations = {
@@ -253,15 +257,16 @@ class _Found:
         return graph_of(db, [root], direction, also, {root: node})
 
     def _live_uid(self, db: sqlite3.Connection) -> str | None:
-        return model_uid(db, self._address.name)
+        return model_uid(scoped(db, self._workspace), self._address.name)
 
     def _number_of_name(self) -> int:
         """The number of the version that has the alias, or the latest in the stage."""
         name, alias, stage = self._address.name, self._address.alias, self._address.stage
+        here = self._workspace
         if alias is not None:
-            number = self._ledger.query(lambda db: alias_version(db, name, alias))
+            number = self._ledger.query(lambda db: alias_version(scoped(db, here), name, alias))
         else:
-            number = self._ledger.query(lambda db: _latest_in(db, name, stage))
+            number = self._ledger.query(lambda db: _latest_in(scoped(db, here), name, stage))
         if number is None:
             msg = f"there is no {self._address} in {self._ledger.folder}"
             raise Unknown(msg)
@@ -276,12 +281,14 @@ class _Found:
         if content is None:
             notes.append("what the version's creation said was redacted")
         row = db.execute(
-            "SELECT m.name, v.stage, v.description, v.model_no FROM model_versions v "
+            "SELECT m.name, v.stage, v.description, v.model_no, m.workspace FROM model_versions v "
             "JOIN registered_models m USING (model_no) WHERE v.uid = ?",
             (event.version_uid,),
         ).fetchone()
         deleted = any(change.what == "deleted" for _, change in self._changes)
-        name, stage, description, model_no = row or (self._names[-1], None, None, None)
+        name, stage, description, model_no, workspace = row or (
+            self._names[-1], None, None, None, envelope.workspace,
+        )  # fmt: skip
         if name != self._address.name:
             notes.append(f"the model that was {self._address.name} is called {name} now")
         if deleted:
@@ -315,6 +322,7 @@ class _Found:
             description=text_of(description),
             tags=tags,
             deleted=deleted,
+            workspace=workspace,
         )
 
     def _history_row(self, told: Told, change: Change) -> HistoryRow:

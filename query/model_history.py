@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from mlflow_ledger.bus import Selection
-from mlflow_ledger.consumers import Ledger
+from mlflow_ledger.consumers import Ledger, scoped
 from mlflow_ledger.schemas import (
     CommandRejected,
     ContentRedacted,
@@ -24,10 +24,13 @@ from mlflow_ledger.schemas import (
     RegisteredModelRenamed,
 )
 
-from .registry import DELETED_STAGE
+from .registry import DELETED_STAGE, model_uid
 from .verdicts import Judged, folded, judged
 
 __all__ = ["Change", "ModelHistory", "Told"]
+
+_Owners = dict[tuple[str, str], str]
+"""Which model has which name, in which workspace."""
 
 ARCHIVED = "Archived"
 
@@ -76,18 +79,19 @@ class ModelHistory:
     what changed takes all of them from the first on, whatever part is asked for.
     """
 
-    def __init__(self, ledger: Ledger, name: str) -> None:
-        """Find the models that ever had this name."""
+    def __init__(self, ledger: Ledger, name: str, workspace: str | None = None) -> None:
+        """Find the models that ever had this name, in a workspace or in any."""
         self._ledger = ledger
         self._end = folded(ledger)
         self.name = name
         self.names: dict[str, list[str]] = {}
+        self._workspace = workspace
         self._find()
 
     def told(self) -> Iterator[Told]:
         """The records about these models, and rejected ones about the name, in order."""
         models = {uid: _Model() for uid in self.names}
-        owners: dict[str, str] = {}
+        owners: _Owners = {}
         for entry in self.records():
             uid = self._uid(entry, owners)
             if uid is None and not self._about_name(entry):
@@ -111,24 +115,38 @@ class ModelHistory:
     def _find(self) -> None:
         subject = f"models:/{self.name}"
         created = Selection((RegisteredModelCreated.__name__,), (subject,))
+        places: set[tuple[str, str]] = set()
         for entry in self._accepted(created):
             if isinstance(entry.event, RegisteredModelCreated):
                 self.names[entry.event.model_uid] = [self.name]
+                places.add((entry.event.model_uid, _workspace(entry)))
         renamed: dict[str, list[str]] = {}
         for entry in self._accepted(Selection((RegisteredModelRenamed.__name__,))):
             if isinstance(entry.event, RegisteredModelRenamed):
+                places.add((entry.event.model_uid, _workspace(entry)))
                 names = renamed.setdefault(entry.event.model_uid, [entry.event.name])
                 names.append(entry.event.new_name)
         for uid, names in renamed.items():
             if self.name in names:
                 self.names[uid] = names
+        if self._workspace is not None:
+            self._keep_here(self._workspace, places)
+
+    def _keep_here(self, workspace: str, places: set[tuple[str, str]]) -> None:
+        """Leave out models that never were in a workspace, as far as is known."""
+        live = self._ledger.query(lambda db: model_uid(scoped(db, workspace), self.name))
+        self.names = {
+            uid: names
+            for uid, names in self.names.items()
+            if uid == live or (uid, workspace) in places
+        }
 
     def _accepted(self, selection: Selection) -> Iterator[Judged]:
         for entry in judged(self._ledger, self._ledger.log.select(selection), self._end):
             if entry.verdict.kind == "accepted":
                 yield entry
 
-    def _uid(self, entry: Judged, owners: dict[str, str]) -> str | None:
+    def _uid(self, entry: Judged, owners: _Owners) -> str | None:
         """The uid that a record is about, if it is one of these models'.
 
         A refused command may not know the uid: it is about the model that then had the name.
@@ -137,34 +155,41 @@ class ModelHistory:
         if isinstance(entry.event, RegisteredModelEvent):
             uid = entry.event.model_uid
             if entry.verdict.kind == "accepted":
-                _note_owner(owners, entry.event)
+                _note_owner(owners, _workspace(entry), entry.event)
         elif isinstance(entry.event, CommandRejected):
             uid = entry.event.command_key
         elif isinstance(entry.event, ContentRedacted):
             uid = next((found for found in entry.event.model_uids if found in self.names), None)
         if uid not in self.names and entry.verdict.kind != "accepted":
             subject = entry.stored.record.envelope.subject
-            uid = owners.get(subject.removeprefix("models:/").split("/")[0])
+            name = subject.removeprefix("models:/").split("/")[0]
+            uid = owners.get((_workspace(entry), name))
         return uid if uid in self.names else None
 
     def _about_name(self, entry: Judged) -> bool:
         """Whether a record without effect names the name itself, or a version of it."""
         subject = entry.stored.record.envelope.subject
         named = f"models:/{self.name}"
+        if self._workspace not in (None, _workspace(entry)):
+            return False
         return entry.verdict.kind != "accepted" and (
             subject == named or subject.startswith(f"{named}/")
         )
 
 
-def _note_owner(owners: dict[str, str], event: RegisteredModelEvent) -> None:
+def _workspace(entry: Judged) -> str:
+    return entry.stored.record.envelope.workspace
+
+
+def _note_owner(owners: _Owners, workspace: str, event: RegisteredModelEvent) -> None:
     """Follow which model has which name."""
     if isinstance(event, RegisteredModelCreated):
-        owners[event.name] = event.model_uid
+        owners[workspace, event.name] = event.model_uid
     elif isinstance(event, (RegisteredModelRenamed, RegisteredModelDeleted)):
-        for name in [name for name, uid in owners.items() if uid == event.model_uid]:
-            del owners[name]
+        for place in [place for place, uid in owners.items() if uid == event.model_uid]:
+            del owners[place]
         if isinstance(event, RegisteredModelRenamed):
-            owners[event.new_name] = event.model_uid
+            owners[workspace, event.new_name] = event.model_uid
 
 
 def _version_of(entry: Judged) -> int | None:

@@ -21,6 +21,7 @@ __all__ = [
     "limit",
     "since",
     "uri",
+    "workspace",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -132,6 +133,13 @@ def limit(command: F) -> F:
     """The option to stop after some rows."""
     return click.option(
         "--limit", type=click.IntRange(min=1), metavar="N", help="Stop after this many."
+    )(command)
+
+
+def workspace(command: F) -> F:
+    """The option that says in which workspace a name is meant."""
+    return click.option(
+        "--workspace", metavar="NAME", help="The workspace of MLflow's that is meant."
     )(command)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .arguments import ENTITY, as_json, ledger_at, limit, since, uri
+from .arguments import ENTITY, as_json, ledger_at, limit, since, uri, workspace
 from .output import print_json_line, print_table, safe, said
 
 if TYPE_CHECKING:
@@ -34,14 +34,20 @@ webhooks:/ID; without it everything is shown. A model is followed through its na
 @click.argument("entity", required=False, type=ENTITY)
 @since
 @limit
+@workspace
 @as_json("one document a line")
 def audit(
-    uri: str, entity: str | None, since: str | None, limit: int | None, as_json: bool
+    uri: str,
+    entity: str | None,
+    since: str | None,
+    limit: int | None,
+    workspace: str | None,
+    as_json: bool,
 ) -> None:
     """Show who did what, when, from where, to what, with what verdict; refused attempts too."""
     from mlflow_ledger.query.audit import audit as rows_of
 
-    rows = rows_of(ledger_at(uri), entity, since, limit)
+    rows = rows_of(ledger_at(uri), entity, since, limit, workspace)
     if as_json:
         for row in rows:
             print_json_line(row)
@@ -57,11 +63,14 @@ def audit(
 
 
 def _print_table(rows: list[AuditRow]) -> None:
-    """Print rows; where several models had one name, with their uids."""
+    """Print rows; where there are several models of one name, or workspaces, with these."""
     columns: tuple[str, ...] = _COLUMNS
     cells = [_cells(row) for row in rows]
+    if any(row.workspace != "default" for row in rows):
+        columns = (*columns[:-1], "workspace", "detail")
+        cells = [(*c[:-1], row.workspace, c[-1]) for c, row in zip(cells, rows, strict=True)]
     if len({row.uid for row in rows if row.uid}) > 1:
-        columns = (*_COLUMNS[:-1], "uid", "detail")
+        columns = (*columns[:-1], "uid", "detail")
         cells = [(*c[:-1], row.uid or "", c[-1]) for c, row in zip(cells, rows, strict=True)]
     print_table(columns, cells)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .arguments import LINEAGE, as_json, ledger_at, uri
+from .arguments import LINEAGE, as_json, ledger_at, uri, workspace
 from .lineage_lines import judged_lines, lines_of, table_of
 from .output import print_json, print_json_line, print_table, print_tree
 
@@ -43,8 +43,11 @@ Examples:
     show_default=True,
     help="dot is Graphviz's language; openlineage are events, one a line.",
 )
+@workspace
 @as_json("one document")
-def lineage(uri: str, entity: str, direction: Any, form: str, as_json: bool) -> None:
+def lineage(
+    uri: str, entity: str, direction: Any, form: str, workspace: str | None, as_json: bool
+) -> None:
     """Show data sets, code, runs, logged models, versions, aliases and stages around an entity.
 
     ENTITY is models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, runs:/ID,
@@ -57,7 +60,7 @@ def lineage(uri: str, entity: str, direction: Any, form: str, as_json: bool) -> 
     ledger = ledger_at(uri)
     found: Lineage | EntityLineage
     if LineageAddress.parse(entity).kind == "models":
-        found = lineage_of(ledger, entity, direction)
+        found = lineage_of(ledger, entity, direction, workspace)
     else:
         found = entity_lineage(ledger, entity, direction)
     _print(ledger, found, "json" if as_json else form)

