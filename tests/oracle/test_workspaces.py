@@ -382,7 +382,8 @@ class Lenient:
         self.pair = pair
 
     def ok(self, method: str, **kwargs: Any) -> Any:
-        return self.pair.call(method, **kwargs).value or []
+        nothing = ([], None) if method == "_load_dataset_records" else []
+        return self.pair.call(method, **kwargs).value or nothing
 
     def pages(self, method: str, size: int, **kwargs: Any) -> Any:
         return self.pair.call(method, max_results=size, **kwargs).value or []
