@@ -120,8 +120,8 @@ class DatasetsInWorkspace(InWorkspace, EvaluationDatasets):
     ) -> PagedList[EvaluationDataset]:
         """As everywhere, for those of the experiments that are here."""
         if experiment_ids:
-            here = self._ask(lambda db: _experiments_here(db, experiment_ids))
-            experiment_ids = here or _NO_EXPERIMENT
+            wanted = list(experiment_ids)
+            experiment_ids = self._ask(lambda db: _experiments_here(db, wanted)) or _NO_EXPERIMENT
         return super().search_datasets(experiment_ids, *args, **kwargs)
 
 

@@ -94,11 +94,12 @@ def audit(
         msg = f"{entity!r} names an alias; ask for a version, such as {address.subject}/1"
         raise SettingsError(msg)
     begin = Since.read(ledger.log, since)
-    if address is None:
+    rows: Iterator[AuditRow]
+    if address is not None:
+        rows = _about(ledger, address, begin, workspace)
+    else:
         found = _everything(ledger, begin)
         rows = (row for row in found if workspace in (None, row.workspace))
-    else:
-        rows = _about(ledger, address, begin, workspace)
     return itertools.islice(rows, limit)
 
 
