@@ -126,7 +126,7 @@ def lineage(
     """The lineage of a version: by its number, by an alias or by a stage.
 
     Where several models had the name, the one that has it now is meant, else the last that had it.
-    ``direction`` restricts the graph, and nothing else; with ``workspace`` a name is looked up there.
+    ``direction`` restricts the graph, and nothing else; ``workspace`` is where a name is looked up.
 
     Raises:
         SettingsError: the URI names no version.

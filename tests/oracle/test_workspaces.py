@@ -35,6 +35,7 @@ from . import (
     test_gateway_bindings,
     test_gateway_budgets,
     test_gateway_endpoints,
+    test_gateway_guardrails,
     test_gateway_models,
     test_gateway_secrets,
     test_issues,
@@ -49,14 +50,14 @@ from .pair import Factory, Pair, Ref, Template, open_pair
 from .test_core import EXISTS, INVALID, MISSING
 
 STATE = "INVALID_STATE"
-RESOLVE = "resolve_trace_" + "archival_config"  # inherited where there are no workspaces
+RESOLVE = "resolve_trace_archival_config"
 WORKSPACES = ("default", "team-a", "team-b")
 EXAMPLES = int(os.environ.get("MLFLOW_LEDGER_WORKSPACE_EXAMPLES", "6"))
 FAMILIES = {
     module.__name__.rpartition("test_")[2]: module
     for module in (
         test_evaluation_datasets, test_gateway_bindings, test_gateway_budgets,
-        test_gateway_endpoints, test_gateway_models, test_gateway_secrets, test_issues,
+        test_gateway_endpoints, test_gateway_guardrails, test_gateway_models, test_gateway_secrets, test_issues,
         test_label_schemas, test_mcp_servers, test_review_queues, test_scorers, test_traces,
     )
 }  # fmt: skip
