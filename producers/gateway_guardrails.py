@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import uuid
 
-from mlflow.entities import ScorerVersion
 from mlflow.entities.gateway_guardrail import (
     GatewayGuardrail,
     GatewayGuardrailConfig,
@@ -47,6 +46,7 @@ from .experiments import check_max_results
 from .gateway_endpoints import existing_endpoint
 from .items import existing_item, found_page
 from .older_mlflow import is_custom_code
+from .scorer_entities import scorer_entity
 
 __all__ = ["GatewayGuardrails"]
 
@@ -208,14 +208,7 @@ class GatewayGuardrails(LedgerStore):
         return GatewayGuardrail(
             guardrail_id=item.item_id,
             name=item.fields.get("name", ""),
-            scorer=ScorerVersion(
-                experiment_id=str(scorer.experiment_no),
-                scorer_name=scorer.name,
-                scorer_version=scorer.version,
-                serialized_scorer=self._serialized(scorer),
-                creation_time=scorer.created_ms,
-                scorer_id=scorer.scorer_id,
-            ),
+            scorer=scorer_entity(scorer, self._serialized(scorer)),
             stage=GuardrailStage(item.fields["stage"]),
             action=GuardrailAction(item.fields["action"]),
             created_at=item.created_ms,

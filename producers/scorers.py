@@ -40,6 +40,7 @@ from .experiments import DEFAULT_EXPERIMENT_ID, active_experiment, experiment_no
 from .gateway_bindings import binding_created, bindings_dropped
 from .items import of_experiment, say_with_parent
 from .older_mlflow import parse_experiment_ids
+from .scorer_entities import scorer_entity
 from .scorer_texts import (
     check_online,
     endpoint_id_in,
@@ -254,12 +255,12 @@ class Scorers(LedgerStore):
 
     def _resolved(self, row: ScorerVersionRow) -> ScorerVersion:
         text = self._text(row)
-        return _entity(row, named_or_none(self, text))
+        return scorer_entity(row, named_or_none(self, text))
 
     def _all_resolved(self, rows: Iterable[ScorerVersionRow]) -> list[ScorerVersion]:
         # As upstream, where a list writes each text anew, and a read of one does not.
         return [
-            _entity(row, json.dumps(json.loads(named_or_none(self, self._text(row)))))
+            scorer_entity(row, json.dumps(json.loads(named_or_none(self, self._text(row)))))
             for row in rows
         ]
 
@@ -304,19 +305,6 @@ def _missing(name: str | None, experiment_id: str, version: int | None = None) -
     return Refused(
         Reason.MISSING,
         f"Scorer with name '{name}'{which} not found for experiment {experiment_id}.",
-    )
-
-
-def _entity(row: ScorerVersionRow, text: str) -> ScorerVersion:
-    from mlflow.entities import ScorerVersion
-
-    return ScorerVersion(
-        experiment_id=str(row.experiment_no),
-        scorer_name=row.name,
-        scorer_version=row.version,
-        serialized_scorer=text,
-        creation_time=row.created_ms,
-        scorer_id=row.scorer_id,
     )
 
 

@@ -76,9 +76,11 @@ def experiment_restored(context: Context, event: ExperimentRestored) -> None:
 @rule(ExperimentPurged)
 def experiment_purged(context: Context, event: ExperimentPurged) -> None:
     """A deleted experiment goes for good; its name is free, its runs are out of sight."""
-    check_children_free(context, f"experiments:/{experiment_number(event.experiment_id)}")
+    number, _, _, lifecycle = _experiment(context, event.experiment_id)
+    if lifecycle == "deleted":
+        check_children_free(context, f"experiments:/{number}")
     _new_epoch(context, event.experiment_id, "deleted", "purged")
-    _forget_rest(context, experiment_number(event.experiment_id))
+    _forget_rest(context, number)
 
 
 def forget_experiment(context: Context, experiment_id: int) -> None:

@@ -147,6 +147,7 @@ def test_a_scorer_that_a_guardrail_names_stays(pair: Pair) -> None:
     pair.fails("BAD_REQUEST", "delete_scorer", **named)
     pair.fails("BAD_REQUEST", "delete_scorer", **named, version=1)
     pair.ok("delete_scorer", **named, version=2)
+    pair.fails(MISSING, "_hard_delete_experiment", experiment_id=experiment)
     pair.ok("delete_experiment", experiment_id=experiment)
     pair.fails("BAD_REQUEST", "_hard_delete_experiment", experiment_id=experiment)
     guardrail_of(pair, scorer, "of a deleted experiment")
