@@ -21,7 +21,7 @@ from .moment import parse_moment
 from .mounts import check_local, is_network, mount_of
 from .onlooker import ChangedMeanwhile, Onlooker
 from .partition import murmur2, partition_of
-from .position import EMBEDDED, Partition, Position
+from .position import EMBEDDED, Partition, Position, record_at
 from .private import PrivateFolder
 from .redacting import blank, compact
 from .selection import Selection
@@ -119,6 +119,7 @@ __all__ = [
     "position_of",
     "prepare",
     "reach",
+    "record_at",
     "record_of_message",
     "share",
     "share_database",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mlflow_ledger.schemas import SettingsError
 
-__all__ = ["EMBEDDED", "Partition", "Position", "position_text"]
+__all__ = ["EMBEDDED", "Partition", "Position", "position_text", "record_at"]
 
 Partition = tuple[str, int]
 """A topic's name, without the ledger's, and the partition's number."""
@@ -89,6 +89,15 @@ def position_text(ledger_id: str, partition: Partition, offset: int) -> str:
     topic, number = partition
     letter = {known: letter for letter, known in _LETTERS.items()}[topic]
     return f"v1~{ledger_id}~{letter}{'0.' * number}{offset}"
+
+
+def record_at(text: str) -> tuple[Partition, int] | None:
+    """The partition and offset that :func:`position_text` has named; None of any other position."""
+    parts = Position.parse(text) and text.split("~")[2:]
+    if len(parts) != 1 or parts[0][:1] not in _LETTERS:
+        return None
+    *before, offset = (int(number) for number in parts[0][1:].split("."))
+    return None if any(before) else ((_LETTERS[parts[0][:1]], len(before)), offset)
 
 
 def _dense(offsets: Mapping[Partition, int], topic: str) -> list[int]:

@@ -23,6 +23,7 @@ from mlflow_ledger.bus import (
     parse_moment,
     past_read_only,
     position_of,
+    record_at,
     spans_before,
     vector_at,
 )
@@ -291,7 +292,8 @@ def _position(log: SqliteLog, text: str) -> Position:
         if embedded and moment.offsets:
             msg = f"{text!r} is a position in one sequence, and this ledger has topics: name a time"
             raise SettingsError(msg)
-        moment = _whole(log, moment)
+        named = record_at(text)
+        moment = moment if named is None else _whole(log, *named)
     elif not embedded:
         msg = f"{text!r} is a position in topics, and this ledger has one sequence: name a time"
         raise SettingsError(msg)
@@ -302,20 +304,17 @@ def _position(log: SqliteLog, text: str) -> Position:
     return moment
 
 
-def _whole(log: MirrorLog, moment: Position) -> Position:
+def _whole(log: MirrorLog, partition: Partition, offset: int) -> Position:
     """A position of all partitions, where only that of one event is named.
 
     The others then end where they did when that event was appended.
     """
-    if len(moment.offsets) != 1:
-        return moment
-    ((partition, offset),) = moment.offsets.items()
     appended_ms = _appended_ms(log, partition, offset)
     if appended_ms is None:
         others = dict(position_of(log).offsets)
     else:
         others = dict(vector_at(log, appended_ms - 1).offsets)
-    return Position(moment.ledger_id, others | {partition: offset})
+    return Position(log.ledger_id, others | {partition: offset})
 
 
 def _appended_ms(log: MirrorLog, partition: Partition, offset: int) -> int | None:

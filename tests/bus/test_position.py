@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_ledger.bus import EMBEDDED, TOPICS, Position
+from mlflow_ledger.bus import EMBEDDED, TOPICS, Position, record_at
 from mlflow_ledger.schemas import SettingsError
 
 ledgers = st.text("0123456789abcdef", min_size=1, max_size=16)
@@ -71,3 +71,18 @@ def test_garbage_is_refused_or_read_as_it_stands(text: str) -> None:
     except SettingsError:
         return
     assert Position.parse(str(position)) == position
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("v1~ab~c0", (("catalog", 0), 0)),
+        ("v1~ab~r0.0.0", (("runs", 2), 0)),
+        ("v1~ab~r0.7", (("runs", 1), 7)),
+        ("v1~ab~r1.7", None),
+        ("v1~ab~c1~r7", None),
+        ("v1~ab~7", None),
+    ],
+)
+def test_a_position_may_name_one_record(text: str, named: object) -> None:
+    assert record_at(text) == named

@@ -27,12 +27,22 @@ from mlflow_ledger.consumers import (
     Analytics,
     AsOfLedger,
     Ledger,
+    collect,
     drop_cached_states,
     open_ledger,
+    plan_collection,
     state_digest,
 )
 from mlflow_ledger.consumers.snapshots import Snapshots
-from mlflow_ledger.schemas import LogMissing, PastReadOnly, SettingsError, format_time
+from mlflow_ledger.schemas import (
+    ArtifactDeleted,
+    ArtifactLogged,
+    BlobMissing,
+    LogMissing,
+    PastReadOnly,
+    SettingsError,
+    format_time,
+)
 from tests.bus.programs import created, say, tagged
 
 from .folding import LEDGER_ID, PARTITIONS, State
@@ -218,6 +228,22 @@ def test_nothing_is_written(ledger: Ledger, tmp_path: Path) -> None:
         with pytest.raises(PastReadOnly, match="leave as_of= out"):
             write()  # type: ignore[no-untyped-call]  # a list of lambdas
     assert ledger.query(runs) == [f"r{n}" for n in range(5)]
+
+
+def test_a_collected_blob_is_named_with_its_date(ledger: Ledger) -> None:
+    digest, size_bytes = ledger.blobs.put(b"bytes")
+    named = {"digest": digest, "path": "a", "owner": "runs:/r0"}
+    say(ledger, ArtifactLogged(**named, size_bytes=size_bytes, written_ns=1))
+    past = AsOfLedger(ledger, str(ledger.log.end()))
+    assert past.carrier.get(digest) == b"bytes"
+    say(ledger, ArtifactDeleted(**named, written_ns=2))
+    collect(ledger, plan_collection(ledger, 4_000_000_000_000, 0))
+    collect(ledger, plan_collection(ledger, 4_000_000_000_000, 0))
+    with pytest.raises(BlobMissing, match=f"blob {digest} was there then, and was collected on 20"):
+        past.carrier.get(digest)
+    with pytest.raises(BlobMissing) as told:
+        past.carrier.get("sha256:" + "0" * 64)
+    assert "was collected on" not in str(told.value)
 
 
 def test_a_state_is_kept_for_the_next_and_few_are(ledger: Ledger) -> None:

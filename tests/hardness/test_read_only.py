@@ -64,6 +64,17 @@ def test_a_closed_ledger_is_read_in_place(folder: Path, other: Other) -> None:
     assert works.listing(folder) == before
 
 
+def test_the_past_is_folded_elsewhere(folder: Path, other: Other) -> None:
+    log = Ledger(folder).log
+    moment = f"v1~{log.ledger_id}~{1 + 1 + 2 * 5}"  # the beginning, then two events a run
+    log.close()
+    before = works.listing(folder)
+    assert other.does(works.runs_as_of, folder, moment) == (RUNS[:5], 5)
+    assert other.does(works.runs_as_of, folder, moment) == (RUNS[:5], 5)
+    assert other.does(works.overwritten, folder) == 20
+    assert works.listing(folder) == before
+
+
 @pytest.mark.parametrize("work", [works.write, works.rebuild, works.publish, works.put])
 def test_a_write_names_the_way_out(folder: Path, other: Other, work: object) -> None:
     before = works.listing(folder)

@@ -40,6 +40,20 @@ def runs(folder: Path) -> list[str]:
     return found
 
 
+def runs_as_of(folder: Path, moment: str) -> tuple[list[str], int]:
+    """The runs as of a moment, by the state and by analytics."""
+    past = open_ledger(f"ledger:{folder}?as_of={moment}")
+    found: list[str] = past.query(
+        lambda db: [run for (run,) in db.execute("SELECT run_id FROM runs ORDER BY run_no")]
+    )
+    return found, int(run_sql(past, "SELECT count(*) FROM runs_latest")[1][0][0])
+
+
+def overwritten(folder: Path) -> int:
+    """How many values of tags the history tells."""
+    return int(sql(folder, "SELECT count(*) FROM run_tags_history")[0][0])
+
+
 def searched(folder: Path) -> int:
     """How many runs analytics show, by the clone that this process keeps."""
     with analytics_in(folder).view() as view:

@@ -141,6 +141,51 @@ def test_audit_of_a_version(uri: str) -> None:
     assert "RESOURCE_DOES_NOT_EXIST: Model Version (name=vino, version=1) not found" in rows[-1]
 
 
+def test_history_of_an_alias(uri: str) -> None:
+    header, *rows = answer("history", uri, "models:/vino@champion").splitlines()
+    assert header.split() == ["field", "value", "actor", "from", "to", "event"]
+    assert [row.split()[:2] for row in rows][:2] == [
+        ["aliases.champion", "1"],
+        ["aliases.champion", "2"],
+    ]
+    found = lines("history", uri, "models:/vino/1")
+    stages = [row for row in found if row["field"] == "stage"]
+    assert stages[0]["value"] == "None"
+    assert stages[0]["until"] == stages[1]["since"]
+    assert stages[0]["ended_by"] == stages[1]["actor"]
+    assert {row["entity"] for row in found} == {"models:/vino", "models:/vino/1"}
+
+
+def test_changes_between_two_moments(story: Story, uri: str) -> None:
+    found = lines("changes", uri, "--since", story.marks["promoted"])
+    by_entity = {changed["entity"]: changed for changed in found}
+    assert by_entity["models:/vino/1"]["change"] == "deleted"
+    header = answer("changes", uri, "--since", story.marks["promoted"]).splitlines()[0]
+    assert header.split() == ["entity", "change", "field", "from", "to"]
+    assert lines("changes", uri, "--since", str(story.ledger.log.end())) == []
+    result = run("changes", uri, "--since", "2100-01-01T00:00:00Z")
+    assert result.exit_code == 1
+    assert "has not come yet" in result.stderr
+
+
+def test_as_of_a_moment_every_question_ends_there(story: Story, uri: str) -> None:
+    moment = story.marks["promoted"]
+    past = f"{uri}?as_of={moment}"
+    last = int(moment.rpartition("~")[2]) - 1
+    assert len(lines("log", past)) == len(lines("audit", past)) == last
+    assert "vino" not in answer("audit", past, "models:/wine")
+    assert document("lineage", past, "models:/wine@champion")["version"]["number"] == 2
+    assert document("sql", past, "SELECT count(*) AS n FROM audit") == [{"n": last}]
+    assert {row["entity"] for row in lines("history", past, "models:/wine")} >= {"models:/wine"}
+
+
+@pytest.mark.parametrize("name", ["verify", "rebuild", "stats", "collect", "consume", "serve"])
+def test_what_is_done_to_the_present_says_so(name: str, uri: str) -> None:
+    result = run(name, f"{uri}?as_of=2026-03-03T12:00:00Z")
+    assert result.exit_code == 1
+    assert f"write {uri}" in result.stderr
+
+
 def test_audit_tells_models_of_one_name_apart(uri: str) -> None:
     header, *rows = answer("audit", uri, "models:/wine").splitlines()
     assert "uid" in header.split()
