@@ -23,6 +23,7 @@ from .onlooker import ChangedMeanwhile, Onlooker
 from .partition import murmur2, partition_of
 from .position import EMBEDDED, Partition, Position
 from .private import PrivateFolder
+from .redacting import blank, compact
 from .selection import Selection
 from .settings import SCHEME, Settings, folder_of, options_of, split_as_of, uri_of, with_as_of
 from .sharing import may_write, share, share_database
@@ -97,7 +98,9 @@ __all__ = [
     "acting_as",
     "acting_in",
     "asyncapi",
+    "blank",
     "check_local",
+    "compact",
     "cut_log",
     "folder_of",
     "forkable",

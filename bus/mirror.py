@@ -229,6 +229,11 @@ class MirrorLog(SqliteLog):
         ]
         return Position(self.ledger_id, {EMBEDDED: min(first, default=self.last_offset() + 1)})
 
+    def first_of(self, partition: Partition, offset: int) -> int:
+        """Where in this file the first event of a partition is that stands there or behind."""
+        found = self._seq_of(*partition, offset)
+        return self.last_offset() + 1 if found is None else found
+
     def times(self) -> tuple[int, int] | None:
         """When the first and the last event were appended, in milliseconds since 1970."""
         ((first, last),) = self._ask("SELECT min(append_ms), max(append_ms) FROM events")

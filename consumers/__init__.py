@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .kafka_ledger import KafkaLedger
     from .past_states import drop_cached_states, fold_into
     from .publishing import Publishing
+    from .redaction import Redacted, RedactionPlan, Scope, finish_redaction, plan_redaction, redact
     from .replica import Replica, find_replica
     from .restore import Cut, Restored, Source, restore_to_folder, source_at
     from .restore_topics import restore_to_topics
@@ -104,6 +105,8 @@ __all__ = [
     "ProofError",
     "PublicKey",
     "Publishing",
+    "Redacted",
+    "RedactionPlan",
     "RemoteAnalytics",
     "RemoteState",
     "RemoteView",
@@ -111,6 +114,7 @@ __all__ = [
     "Restored",
     "RowChange",
     "SchemaPublishing",
+    "Scope",
     "Sealed",
     "Sealing",
     "Segment",
@@ -148,6 +152,7 @@ __all__ = [
     "digest_of",
     "drop_cached_states",
     "find_replica",
+    "finish_redaction",
     "fold_into",
     "inclusion_path",
     "is_damage",
@@ -164,9 +169,11 @@ __all__ = [
     "origin_of",
     "place_of",
     "plan_collection",
+    "plan_redaction",
     "public_keys",
     "read_public_keys",
     "read_signing_key",
+    "redact",
     "restore_to_folder",
     "restore_to_topics",
     "root_from_path",
@@ -190,6 +197,12 @@ _LAZY = {
     "backup": "backups",
     "backup_points": "backups",
     "Cut": "restore",
+    "Redacted": "redaction",
+    "RedactionPlan": "redaction",
+    "Scope": "redaction",
+    "finish_redaction": "redaction",
+    "plan_redaction": "redaction",
+    "redact": "redaction",
     "Restored": "restore",
     "Source": "restore",
     "restore_to_folder": "restore",

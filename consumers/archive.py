@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mlflow_ledger.bus import EMBEDDED, Partition, Stored, reach
+from mlflow_ledger.bus import EMBEDDED, TOPICS, Partition, Stored, reach
 from mlflow_ledger.schemas import ArtifactError, LogForeign
 
 from .object_place import ObjectPlace
@@ -34,10 +34,10 @@ class ArchivedLedger:
         return not self.facts
 
     def all(self) -> list[Partition]:
-        """Its partitions; an embedded log has one sequence."""
+        """Its partitions, the catalog's first; an embedded log has one sequence."""
         if self.embedded:
             return [EMBEDDED]
-        return [(topic, n) for topic, count in self.partitions.items() for n in range(count)]
+        return [(topic, n) for topic in TOPICS for n in range(self.partitions[topic])]
 
 
 class Archive:
@@ -162,6 +162,13 @@ class Archive:
             reach("archive.rewritten")
         self._drop_others(fresh)
         return fresh
+
+    def drop_strays(self, partition: Partition) -> None:
+        """Remove files that no manifest names: of somebody who was killed while sealing."""
+        named = {segment.key for segment in self.segments(partition)}
+        for key in self.objects.keys(f"{self._prefix}/{partition_name(partition)}/"):
+            if key.endswith(".avro") and key not in named:
+                self.objects.delete(key)
 
     def _drop_others(self, segment: Segment) -> None:
         """Remove files that begin where this one does: earlier forms of it."""

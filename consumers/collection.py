@@ -11,7 +11,14 @@ from mlflow_ledger.schemas import BlobCollected, BlobCondemned, Event, Reason, R
 
 from .ledger import Ledger
 
-__all__ = ["CLAIM_CHECKS", "Collection", "collect", "named_blobs", "plan_collection"]
+__all__ = [
+    "CLAIM_CHECKS",
+    "Collection",
+    "collect",
+    "collect_blob",
+    "named_blobs",
+    "plan_collection",
+]
 
 
 _COLUMNS = (
@@ -119,6 +126,21 @@ def _named(db: sqlite3.Connection, digest: str | None = None) -> set[str]:
     for query in CLAIM_CHECKS.values():
         named.update(json.loads(claim)["digest"] for (claim,) in db.execute(query))
     return named
+
+
+def collect_blob(ledger: Ledger, digest: str) -> bool:
+    """Condemn and remove one blob at once; false where something names it.
+
+    One that is removed already, or is in the middle of it, is removed all the same.
+    """
+    if ledger.query(lambda db: digest in _named(db, digest)):
+        return False
+    if ledger.blobs.size_bytes(digest) is None and not ledger.query(
+        lambda db: digest in _condemned(db)
+    ):
+        return True
+    _condemn(ledger, digest)
+    return _remove(ledger, digest)
 
 
 def named_blobs(db: sqlite3.Connection) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 from collections.abc import Callable, Hashable
@@ -18,14 +19,16 @@ from mlflow_ledger.bus import (
     parse_moment,
     split_as_of,
 )
-from mlflow_ledger.schemas import SettingsError
+from mlflow_ledger.schemas import LedgerError, SettingsError
 
 from .blob_place import place_of
 from .ledger import Ledger
-from .place import resolved
+from .place import REDACTING, resolved
 from .telling import Telling
 
 __all__ = ["check_uri", "open_ledger"]
+
+_log = logging.getLogger(__name__)
 
 _SERVER = "_MLFLOW_SERVER_FILE_STORE"
 """MLflow sets it in its server, whose workers have to read what any of them has acknowledged."""
@@ -67,7 +70,20 @@ def open_ledger(uri: str, *, create: bool = True, telling: Telling | None = None
     if urlsplit(uri).scheme == KAFKA_SCHEME:
         return _open_kafka(uri, telling, create=create)
     folder = resolved(folder_of(uri))
-    return _once(folder, lambda: Ledger(folder))
+    ledger = _once(folder, lambda: Ledger(folder))
+    if (folder / REDACTING).exists():
+        _finish_redaction(ledger)
+    return ledger
+
+
+def _finish_redaction(ledger: Ledger) -> None:
+    """Erase what a process was about to erase that was killed."""
+    from .redaction import finish_redaction
+
+    try:
+        finish_redaction(ledger)
+    except LedgerError as error:
+        _log.warning("a redaction in %s is not finished: %s", ledger.folder, error)
 
 
 def _open_as_of(uri: str, as_of: str, telling: Telling | None) -> Ledger:

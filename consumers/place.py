@@ -8,7 +8,10 @@ from pathlib import Path
 from mlflow_ledger.bus import Settings, check_local, share, uri_of
 from mlflow_ledger.schemas import LogMissing, LogUnavailable, SettingsError
 
-__all__ = ["Place", "resolved"]
+__all__ = ["REDACTING", "Place", "resolved"]
+
+REDACTING = "redacting.json"
+"""The file that stands in a ledger's folder while something is being erased."""
 
 _SQLITE = b"SQLite format 3\0"
 

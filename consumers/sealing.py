@@ -219,7 +219,7 @@ def ends_of(ledger: Ledger) -> dict[Partition, int]:
 def _local(log: object, partition: Partition, offset: int) -> int:
     """Where in this host's log a record of a partition is, or the first behind it."""
     if isinstance(log, MirrorLog):
-        return log.local(Position(log.ledger_id, {partition: max(offset, 0)})).offset(EMBEDDED)
+        return log.first_of(partition, offset)
     return offset
 
 

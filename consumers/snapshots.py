@@ -169,6 +169,17 @@ class Snapshots:
             )
             raise LogUnavailable(msg) from error
 
+    def remove_all(self) -> None:
+        """Remove every snapshot, those of other versions too; whoever publishes is waited for."""
+        if not self._folder.is_dir():
+            return
+        lock = FileLock(self._folder / "lock")
+        with lock:
+            for folder in self._folder.iterdir():
+                if folder.is_dir():
+                    shutil.rmtree(folder)
+        lock.close()
+
     def _publish(
         self, seq: int, keyed: sqlite3.Connection, copy_analytics: Callable[[Path], None]
     ) -> Snapshot:

@@ -10,6 +10,7 @@ from mlflow_ledger.bus import Selection
 from mlflow_ledger.consumers import Ledger
 from mlflow_ledger.schemas import (
     CommandRejected,
+    ContentRedacted,
     Event,
     ModelVersionCreated,
     ModelVersionDeleted,
@@ -139,6 +140,8 @@ class ModelHistory:
                 _note_owner(owners, entry.event)
         elif isinstance(entry.event, CommandRejected):
             uid = entry.event.command_key
+        elif isinstance(entry.event, ContentRedacted):
+            uid = next((found for found in entry.event.model_uids if found in self.names), None)
         if uid not in self.names and entry.verdict.kind != "accepted":
             subject = entry.stored.record.envelope.subject
             uid = owners.get(subject.removeprefix("models:/").split("/")[0])
@@ -187,6 +190,10 @@ def _changes(uid: str, model: _Model, event: Event | None) -> Iterator[Change]:
         yield from _deletion(uid, model, event.version_uid)
     elif isinstance(event, ModelVersionEvent):
         yield Change(uid, model.numbers[event.version_uid], "other")
+    elif isinstance(event, ContentRedacted):
+        concerned = event.version_uids or model.numbers
+        numbers = [n for found, n in model.numbers.items() if found in concerned]
+        yield from (Change(uid, number, "other") for number in numbers)
     else:
         yield from _changes_to_all(uid, model, event)
 

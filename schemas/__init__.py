@@ -174,6 +174,7 @@ from .packed import (
     points,
     unpack_metrics,
 )
+from .redaction import ContentRedacted, ContentRedactedContent
 from .registry import (
     DescriptionContent,
     ModelVersionCreated,
@@ -293,6 +294,8 @@ __all__ = [
     "CommandRejected",
     "CommandRejectedContent",
     "Content",
+    "ContentRedacted",
+    "ContentRedactedContent",
     "DatasetInput",
     "DecodeError",
     "DescriptionContent",

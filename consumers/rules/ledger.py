@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow_ledger.schemas import CommandRejected, LedgerCreated, Reason, Refused
+from mlflow_ledger.schemas import CommandRejected, ContentRedacted, LedgerCreated, Reason, Refused
 
 from .context import Context, rule
 
@@ -49,3 +49,8 @@ def command_rejected(context: Context, event: CommandRejected) -> None:
         event.code,
         event.content.message if event.content else "",
     )
+
+
+@rule(ContentRedacted)
+def content_redacted(context: Context, event: ContentRedacted) -> None:
+    """What was erased is no longer in the log: the state, folded again, never knew it."""

@@ -29,6 +29,7 @@ from .lineage import lineage
 from .log import log
 from .openlineage import openlineage
 from .rebuild import rebuild
+from .redact import redact
 from .replay import replay
 from .restore import restore
 from .serve import serve
@@ -95,7 +96,7 @@ def _abandon_output() -> None:
 
 _COMMANDS = (
     log, audit, history, changes, lineage, sql, verify, rebuild, stats, collect, consume, serve,
-    spool, forward, asyncapi, archive, backup, restore, keygen, checkpoint, webhooks,
+    spool, forward, asyncapi, archive, backup, restore, redact, keygen, checkpoint, webhooks,
     replay, openlineage,
 )  # fmt: skip
 for _command in _COMMANDS:

@@ -30,6 +30,7 @@ ELSEWHERE = (
     "past.",
     "backup.",
     "restore.",
+    "redact.",
 )
 STEPS = [step for step in FAILPOINTS if not step.startswith(ELSEWHERE)]
 """The steps of append, fold, catch-up and rebuild; other tests kill at the others."""

@@ -21,6 +21,7 @@ from mlflow_ledger.schemas import (
     BlobStored,
     CommandRejected,
     CommandRejectedContent,
+    ContentRedacted,
     DatasetInput,
     EvaluationRecordsUpserted,
     Event,
@@ -444,9 +445,10 @@ def test_a_refusal_has_its_reason_and_changes_nothing(bench: Bench, case: Case) 
 
 
 def test_every_type_that_can_be_refused_is() -> None:
-    """Manifests, links of traces, stored blobs, refused commands: nothing refuses such facts."""
+    """Manifests, links, stored blobs, refused commands, erasures: nothing refuses such facts."""
     refused: set[type[Event]] = {type(case.refused) for case in CASES}
-    refused |= {ArtifactLogged, BlobStored, CommandRejected, TraceRunLinked, TraceRunUnlinked}
+    refused |= {ArtifactLogged, BlobStored, CommandRejected, ContentRedacted}
+    refused |= {TraceRunLinked, TraceRunUnlinked}
     assert refused == set(event_types().values())
 
 

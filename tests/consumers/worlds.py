@@ -178,6 +178,15 @@ class World:
             content=say.CommandRejectedContent(message="no such run"),
         )
 
+    def say_content_redacted(self) -> say.ContentRedacted:
+        run = f"runs:/{self._run()}"
+        return say.ContentRedacted(
+            redaction_id=str(self._random.random()),
+            entity=run,
+            subjects=[run],
+            content=say.ContentRedactedContent(reason="asked for"),
+        )
+
     def say_experiment_created(self) -> Event:
         return say.ExperimentCreated(
             experiment_id=self._experiment(),

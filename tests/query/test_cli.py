@@ -67,8 +67,8 @@ def test_help_names_every_command_and_an_example() -> None:
     assert examples(text)
     assert COMMANDS == [
         "archive", "asyncapi", "audit", "backup", "changes", "checkpoint", "collect", "consume",
-        "forward", "history", "keygen", "lineage", "log", "openlineage", "rebuild", "replay",
-        "restore", "serve", "spool", "sql", "stats", "verify", "webhooks",
+        "forward", "history", "keygen", "lineage", "log", "openlineage", "rebuild", "redact",
+        "replay", "restore", "serve", "spool", "sql", "stats", "verify", "webhooks",
     ]  # fmt: skip
     for name in COMMANDS:
         summary = program.commands[name].get_short_help_str(100)
@@ -296,6 +296,7 @@ def test_a_missing_ledger_is_named_and_not_made(name: str, tmp_path: Path) -> No
         "changes": ["--since", "2026-03-03T12:00:00Z"],
         "history": version,
         "lineage": version,
+        "redact": ["runs:/1", "--reason", "x"],
         "replay": version,
         "openlineage": ["--to", f"{tmp_path}/to"],
         "sql": ["SELECT 1"],

@@ -42,3 +42,17 @@ def test_mistakes_are_told_in_words(copy: Ledger, tmp_path: Path) -> None:
     assert (place.exit_code, "is no place for blobs" in place.stderr) == (1, True)
     moment = run("restore", target, f"ledger:{tmp_path / 'again'}", "--to", "yesterday")
     assert moment.exit_code == 2
+
+
+def test_redact_plans_first_and_does_it_when_told(copy: Ledger) -> None:
+    uri, why = f"ledger://{copy.folder}", ("--reason", "asked for")
+    planned = document("redact", uri, "models:/wine/1", *why)
+    assert (planned["done"], planned["contents"] > 0) == (False, True)
+    assert "nothing was done" in answer("redact", uri, "models:/wine/1", *why)
+    done = document("redact", uri, "models:/wine/1", *why, "--yes")
+    assert (done["done"], done["contents"]) == (True, planned["contents"])
+    again = answer("redact", uri, "models:/wine/1", *why, "--yes")
+    assert "erased the contents of 0 events" in again
+    unknown = run("redact", uri, "runs:/nobody", *why)
+    assert (unknown.exit_code, "nothing in the ledger" in unknown.stderr) == (1, True)
+    assert run("redact", uri, "models:/wine/1").exit_code == 2

@@ -16,6 +16,8 @@ from mlflow_ledger.schemas import (
     ClaimCheck,
     CommandRejected,
     CommandRejectedContent,
+    ContentRedacted,
+    ContentRedactedContent,
     DatasetInput,
     DescriptionContent,
     Envelope,
@@ -124,6 +126,14 @@ FULL: tuple[Event, ...] = (
         rules=1,
         erasable=True,
         artifact_root="ledger-artifacts://0123456789abcdef",
+    ),
+    ContentRedacted(
+        redaction_id="c0ffee",
+        entity="models:/wine/2",
+        subjects=["models:/wine", "models:/old wine"],
+        model_uids=["m1"],
+        version_uids=["v2"],
+        content=ContentRedactedContent(reason=HOSTILE),
     ),
     CommandRejected(
         command="RunDeleted",
