@@ -37,7 +37,7 @@ from .opening import check_uri, open_ledger
 from .remote import RemoteState, RemoteView
 from .rules.workspaces import name_conflicts
 from .scoped import scoped, workspace_of
-from .sealing import Sealed, Sealing, archive_of, seal
+from .sealing import Sealed, Sealing, archive_of, check_archive, seal
 from .segment import Segment
 from .service import Duty, Service, Status
 from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
@@ -141,6 +141,7 @@ __all__ = [
     "backup",
     "backup_points",
     "carried",
+    "check_archive",
     "check_consistency",
     "check_shared",
     "check_stands",

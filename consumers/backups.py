@@ -23,7 +23,7 @@ from .fold import FOLD_VERSION, Fold
 from .keyed_state import next_offset, transaction
 from .ledger import Ledger
 from .object_place import ObjectPlace
-from .sealing import seal
+from .sealing import check_archive, seal
 from .state_file import create
 
 __all__ = ["Backup", "BackupPoint", "backup", "backup_points", "fold_archive", "fold_records"]
@@ -90,6 +90,7 @@ def backup(ledger: Ledger, target: Path | str, told: Told | None = None) -> Back
         events = fold_archive(db, archive, sealed.archived, told)
         found = state_digest(db)
     if events == last and found != digest:
+        check_archive(ledger, archive, told)  # says more, where something was erased meanwhile
         msg = (
             f"the copy in {archive} folds to another state ({found}) than the ledger is in "
             f"({digest}): run `mlflow-ledger verify` on the ledger; nothing is said of this backup"

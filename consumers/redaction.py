@@ -181,6 +181,7 @@ def redact(ledger: Ledger, scope: Scope, reason: str, told: Told | None = None) 
         LogUnavailable: it cannot be written now.
     """
     _check_can_forget(ledger)
+    ledger.write(lambda _: [])  # refuses where nothing may be written, a past moment for instance
     with _locked(ledger):
         _finish(ledger, told)
         plan = plan_redaction(ledger, scope)

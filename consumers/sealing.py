@@ -6,7 +6,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mlflow_ledger.bus import EMBEDDED, FileLock, MirrorLog, Partition, Position, Stored
+from mlflow_ledger.bus import (
+    EMBEDDED,
+    FileLock,
+    MirrorLog,
+    Partition,
+    Position,
+    SqliteLog,
+    Stored,
+)
 from mlflow_ledger.schemas import ArtifactError
 
 from .archive import Archive, ArchivedLedger
@@ -14,7 +22,15 @@ from .blob_place import check_shared
 from .ledger import Ledger
 from .segment import Segment, partition_name
 
-__all__ = ["Sealed", "Sealing", "archive_of", "archived_ledger", "seal", "sealing_lock"]
+__all__ = [
+    "Sealed",
+    "Sealing",
+    "archive_of",
+    "archived_ledger",
+    "check_archive",
+    "seal",
+    "sealing_lock",
+]
 
 _MOST_EVENTS = 10_000
 _MOST_BYTES = 4 * 1024 * 1024
@@ -95,6 +111,49 @@ def seal(
         lock.close()
 
 
+def check_archive(ledger: Ledger, archive: Archive, told: Told | None = None) -> int:
+    """Read every segment and compare it with the log; how many events were compared.
+
+    Raises:
+        ArtifactError: a segment is missing, was changed, or is not what the log says; names it.
+    """
+    compared = 0
+    for partition, end in ends_of(ledger).items():
+        segments = archive.segments(partition)
+        for number, segment in enumerate(segments, 1):
+            for stored in archive.read(segment):
+                if stored.offset < end:
+                    _check_stands(ledger.log, archive, stored)
+                    compared += 1
+            if told is not None:
+                told(f"checking {partition_name(partition)}", number, len(segments))
+    return compared
+
+
+def _check_stands(log: SqliteLog, archive: Archive, stored: Stored) -> None:
+    """What was sealed must be what the log says at that place, its content included."""
+    found = log.at(_local(log, stored.partition, stored.offset))
+    there = None if found is None else _placed(log, found)
+    if (
+        there is None
+        or there[:3] != stored[:3]
+        or (there.record.digest() != stored.record.digest())
+    ):
+        msg = (
+            f"{archive} is of another history: {partition_name(stored.partition)} holds at "
+            f"{stored.offset} another event than the log. The log was cut back or restored: "
+            "compare both, and move the archive away to begin another one"
+        )
+        raise ArtifactError(msg)
+    if there.record.content is None and stored.record.content is not None:
+        msg = (
+            f"{archive} still holds the content of {partition_name(stored.partition)} at "
+            f"{stored.offset}, which was erased from the log since. Remove this copy, and make "
+            "another one in an empty place"
+        )
+        raise ArtifactError(msg)
+
+
 class _Sealer:
     """One pass over the log, from the oldest event that is not in the archive."""
 
@@ -148,18 +207,7 @@ class _Sealer:
         if last.following > self._ends[last.where]:
             return  # another host has sealed what this one does not know yet
         *_, newest = self._archive.read(last)
-        stored = self._log.at(_local(self._log, last.where, newest.offset))
-        if (
-            stored is None
-            or _placed(self._log, stored)[:3] != newest[:3]
-            or (stored.record.digest() != newest.record.digest())
-        ):
-            msg = (
-                f"{self._archive} is of another history: {partition_name(last.where)} holds at "
-                f"{newest.offset} another event than the log. The log was cut back or restored: "
-                "compare both, and move the archive away to begin another one"
-            )
-            raise ArtifactError(msg)
+        _check_stands(self._log, self._archive, newest)
 
     def _take(self, stored: Stored) -> None:
         partition = stored.partition
@@ -216,14 +264,14 @@ def ends_of(ledger: Ledger) -> dict[Partition, int]:
     return {EMBEDDED: log.last_offset() + 1}
 
 
-def _local(log: object, partition: Partition, offset: int) -> int:
+def _local(log: SqliteLog, partition: Partition, offset: int) -> int:
     """Where in this host's log a record of a partition is, or the first behind it."""
     if isinstance(log, MirrorLog):
         return log.first_of(partition, offset)
     return offset
 
 
-def _placed(log: object, stored: Stored) -> Stored:
+def _placed(log: SqliteLog, stored: Stored) -> Stored:
     """A record as it stands in its partition."""
     if not isinstance(log, MirrorLog):
         return stored

@@ -28,6 +28,8 @@ def scope_about(ledger: Ledger, entity: str) -> Scope:
     subject = Selection(subjects=(address.subject,))
     if not any(True for _ in ledger.log.select(subject, limit=1)):
         raise _unknown(ledger, address)
+    if address.kind == "traces":  # a trace's files are its own, as a run's are
+        return Scope(address.subject, (address.subject, f"runs:/{address.name}"))
     return Scope(address.subject, (address.subject,))
 
 

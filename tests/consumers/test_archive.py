@@ -9,7 +9,15 @@ import fastavro
 import pytest
 
 from mlflow_ledger.bus import EMBEDDED
-from mlflow_ledger.consumers import Archive, Ledger, Sealing, archive_of, archived_ledgers, seal
+from mlflow_ledger.consumers import (
+    Archive,
+    Ledger,
+    Sealing,
+    archive_of,
+    archived_ledgers,
+    check_archive,
+    seal,
+)
 from mlflow_ledger.consumers import sealing as sealing_module
 from mlflow_ledger.schemas import ArtifactError, ExperimentCreated, LedgerError
 from tests.bus.programs import start
@@ -126,6 +134,16 @@ def test_a_changed_segment_is_found(harm: object, ledger: Ledger) -> None:
     harm(archive)
     with pytest.raises(ArtifactError, match=r"avro|manifest|segment"):
         archived(archive)
+
+
+def test_all_of_it_can_be_compared_with_the_log(ledger: Ledger) -> None:
+    archive = archive_of(ledger)
+    seal(ledger, archive)
+    assert check_archive(ledger, archive) == ledger.log.last_offset()
+    db = ledger.log.connection()
+    db.execute("UPDATE events SET subject = 'other' WHERE seq = 4")
+    with pytest.raises(ArtifactError, match="holds at 4 another event"):
+        check_archive(ledger, archive)
 
 
 def test_a_log_of_another_history_is_not_sealed(ledger: Ledger, tmp_path: Path) -> None:

@@ -39,7 +39,13 @@ from mlflow_ledger.producers import LedgerTrackingStore
 from mlflow_ledger.query.audit import audit
 from mlflow_ledger.query.redacting import scope_about
 from mlflow_ledger.query.verify import verify
-from mlflow_ledger.schemas import LogForeign, SettingsError
+from mlflow_ledger.schemas import (
+    ArtifactError,
+    ExperimentCreated,
+    LedgerError,
+    LogForeign,
+    SettingsError,
+)
 from tests.bus.programs import start
 from tests.oracle.tracing import span, trace
 
@@ -139,6 +145,12 @@ class World:
         with closing(Analytics(self.ledger)) as analytics:
             analytics.publish()
         seal(self.ledger, archive_of(self.ledger))
+        self.as_of(self.ledger.log.end())
+
+    def as_of(self, position: Position) -> list[Any]:
+        """The params at an earlier moment, whose state is kept for the next who asks."""
+        past = open_ledger(f"{self.uri}?as_of={position}")
+        return past.query(lambda db: db.execute("SELECT value FROM params").fetchall())
 
     def erase(self, entity: str, reason: str = "asked for") -> Any:
         return redact(self.ledger, scope_about(self.ledger, entity), reason)
@@ -192,8 +204,10 @@ def test_a_run_is_erased_everywhere(world: World) -> None:
     ledger = world.ledger
     world.erase_others()
     world.fold_everything()
+    before = ledger.log.end()
     found = {place.split("/")[0].split("-")[0] for place in places(world.folder, MARK)}
-    assert {"log.sqlite", "state", "snapshots", "blobs"} <= found
+    assert {"log.sqlite", "state", "snapshots", "blobs", "as"} <= found
+    assert len(world.as_of(before)) == 4
     digests = [stored.record.digest() for stored in ledger.log.rows(1)]
     kept = {
         s.offset: s for s in ledger.log.rows(1) if s.record.envelope.subject != f"runs:/{world.run}"
@@ -210,6 +224,7 @@ def test_a_run_is_erased_everywhere(world: World) -> None:
         assert ledger.log.at(offset) == stored
     assert verify(ledger).findings == []
     assert places(world.folder, OTHER)
+    assert sorted(world.as_of(before)) == [("1",), (f"{OTHER} param",)]
     assert world.client.get_run(world.other).data.params["param"] == f"{OTHER} param"
     run = world.client.get_run(world.run)
     assert (run.data.params, run.data.metrics, run.data.tags) == ({}, {}, {})
@@ -331,6 +346,59 @@ def test_a_plan_changes_nothing(world: World) -> None:
     assert (len(plan.blobs), len(plan.kept)) == (1, 1)
     assert sorted(path.rsplit("/", 1)[1] for path in plan.paths) == ["notes.txt", "shared.txt"]
     assert world.ledger.log.last_offset() == before
+
+
+def test_the_past_is_not_changed_by_itself(world: World) -> None:
+    past = open_ledger(f"{world.uri}?as_of={world.ledger.log.end()}")
+    with pytest.raises(LedgerError):
+        redact(past, scope_about(world.ledger, f"runs:/{world.run}"), "asked for")
+    assert not (world.folder / "redacting.json").exists()
+
+
+def test_a_backup_that_holds_what_was_erased_is_told(world: World, tmp_path: Path) -> None:
+    backup(world.ledger, tmp_path / "backup")
+    world.erase(f"runs:/{world.run}")
+    with pytest.raises(ArtifactError, match="still holds the content of log"):
+        backup(world.ledger, tmp_path / "backup")
+    backup(world.ledger, tmp_path / "another")
+
+
+def test_others_go_on_writing_and_reading(world: World, tmp_path: Path) -> None:
+    stop = tmp_path / "stop"
+    processes = [start(work, str(world.folder), str(stop), n) for n in range(2)]
+    try:
+        for entity in (f"runs:/{world.run}", f"traces:/{world.trace}", "models:/wine"):
+            world.erase(entity)
+    finally:
+        stop.touch()
+        for process in processes:
+            process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    world.erase(f"experiments:/{world.experiment}")
+    world.erase(f"logged_models:/{world.logged}")
+    assert places(world.folder, MARK) == set()
+    assert verify(world.ledger).findings == []
+
+
+def work(folder: str, stop: str, number: int) -> None:
+    """For a process of its own: write and read until it is told to stop."""
+    ledger = Ledger(Path(folder))
+    count = 0
+    while not Path(stop).exists() or not count:
+        count += 1
+        made = ExperimentCreated(
+            experiment_id=str(10**17 * (number + 1) + count),
+            name=f"of {number}: {count}",
+            artifact_location="/x",
+        )
+        ledger.write(lambda _, made=made: [made])  # type: ignore[misc]  # mypy: lambda default
+        ((found,),) = ledger.query(
+            lambda db: db.execute(
+                "SELECT count(*) FROM experiments WHERE name LIKE ?", (f"of {number}: %",)
+            ).fetchall()
+        )
+        assert found == count
+    ledger.close()
 
 
 def test_an_alias_is_no_entity(world: World) -> None:

@@ -15,6 +15,8 @@ def test_archive_says_what_it_sealed(copy: Ledger) -> None:
     assert said["events"] == copy.log.last_offset()
     assert said["position"] == str(copy.log.end())
     assert "sealed 0 events in 0 segments" in answer("archive", uri)
+    checked = answer("archive", uri, "--check")
+    assert f"{said['events']} events in it are what the log says" in checked
 
 
 def test_backup_and_restore(copy: Ledger, tmp_path: Path) -> None:
