@@ -56,7 +56,15 @@ if TYPE_CHECKING:
     from .kafka_ledger import KafkaLedger
     from .past_states import drop_cached_states, fold_into
     from .publishing import Publishing
-    from .redaction import Redacted, RedactionPlan, Scope, finish_redaction, plan_redaction, redact
+    from .redaction import (
+        Redacted,
+        RedactionPlan,
+        Scope,
+        check_can_forget,
+        finish_redaction,
+        plan_redaction,
+        redact,
+    )
     from .replica import Replica, find_replica
     from .restore import Cut, Restored, Source, restore_to_folder, source_at
     from .restore_topics import restore_to_topics
@@ -142,6 +150,7 @@ __all__ = [
     "backup_points",
     "carried",
     "check_archive",
+    "check_can_forget",
     "check_consistency",
     "check_shared",
     "check_stands",
@@ -201,6 +210,7 @@ _LAZY = {
     "Redacted": "redaction",
     "RedactionPlan": "redaction",
     "Scope": "redaction",
+    "check_can_forget": "redaction",
     "finish_redaction": "redaction",
     "plan_redaction": "redaction",
     "redact": "redaction",

@@ -49,7 +49,15 @@ from .sealing import archive_of, sealing_lock
 from .snapshots import Snapshots
 from .state_file import remove_all
 
-__all__ = ["Redacted", "RedactionPlan", "Scope", "finish_redaction", "plan_redaction", "redact"]
+__all__ = [
+    "Redacted",
+    "RedactionPlan",
+    "Scope",
+    "check_can_forget",
+    "finish_redaction",
+    "plan_redaction",
+    "redact",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -155,7 +163,7 @@ def plan_redaction(ledger: Ledger, scope: Scope) -> RedactionPlan:
     Raises:
         LogForeign: the ledger's log cannot forget.
     """
-    _check_can_forget(ledger)
+    check_can_forget(ledger)
     records = list(_covered(ledger, scope, ledger.log.last_offset() + 1))
     mine = _blobs_of(records)
     kept = ledger.query(lambda db: _named_by_others(db, scope))
@@ -180,7 +188,7 @@ def redact(ledger: Ledger, scope: Scope, reason: str, told: Told | None = None) 
         LogForeign: the ledger's log cannot forget.
         LogUnavailable: it cannot be written now.
     """
-    _check_can_forget(ledger)
+    check_can_forget(ledger)
     ledger.write(lambda _: [])  # refuses where nothing may be written, a past moment for instance
     with _locked(ledger):
         _finish(ledger, told)
@@ -328,8 +336,13 @@ def scope_of(event: ContentRedacted) -> Scope:
     )
 
 
-def _check_can_forget(ledger: Ledger) -> None:
-    if ledger.shared:
+def check_can_forget(ledger: Ledger) -> None:
+    """Do nothing where contents can be erased.
+
+    Raises:
+        LogForeign: the ledger is in Kafka.
+    """
+    if ledger.shared or not ledger.has_log:
         msg = (
             "this ledger is in Kafka, which keeps what it was told: nothing can be erased from it. "
             "Only a ledger that encrypts each subject's contents with a key of its own could "

@@ -38,6 +38,7 @@ def redact(uri: str, entity: str, reason: str, yes: bool, as_json: bool) -> None
     from mlflow_ledger.query.redacting import scope_about
 
     ledger = ledger_at(uri)
+    consumers.check_can_forget(ledger)
     scope = scope_about(ledger, entity)
     if not yes:
         _tell(consumers.plan_redaction(ledger, scope), as_json=as_json)

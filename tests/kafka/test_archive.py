@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
-from mlflow_ledger.bus import KafkaPlace, Position, kafka_place
-from mlflow_ledger.consumers import archive_of, seal
+from mlflow_ledger.bus import KafkaPlace, Position, Selection, kafka_place
+from mlflow_ledger.consumers import archive_of, check_archive, seal
 from mlflow_ledger.consumers import sealing as sealing_module
 from mlflow_ledger.schemas import ArtifactError, LogDamaged, LogForeign
 from tests.bus.programs import start
 
-from .homes import at, come_up, history, new_uri, say
+from .homes import COMMAND, at, come_up, history, new_uri, say
 from .hosts import PARTITIONS, digests, host
 
 pytestmark = pytest.mark.brokers
@@ -154,3 +156,26 @@ def test_without_a_store_that_others_reach_nothing_is_archived(uri: str, tmp_pat
         pytest.raises(ArtifactError, match="MLFLOW_LEDGER_BLOBS"),
     ):
         archive_of(ledger)
+
+
+def test_topics_do_not_forget(uri: str, blobs: Path, tmp_path: Path) -> None:
+    """Erasing is refused in words, and nothing is said of it."""
+    environment = os.environ | {
+        "MLFLOW_LEDGER_HOME": str(tmp_path / "first"),
+        "MLFLOW_LEDGER_BLOBS": f"file://{blobs}",
+    }
+    command = [COMMAND, "redact", uri, "experiments:/0", "--reason", "asked for", "--yes"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "keeps what it was told" in done.stderr
+    with closing(at(uri, tmp_path / "first", blobs)) as first:
+        first.catch_up()
+        assert list(first.log.select(Selection(("ContentRedacted",), ("experiments:/0",)))) == []
+
+
+def test_all_of_it_can_be_compared_with_the_log(uri: str, blobs: Path, tmp_path: Path) -> None:
+    with closing(at(uri, tmp_path / "first", blobs)) as first:
+        archive = archive_of(first)
+        sealed = seal(first, archive)  # a second time: where a partition holds a single event too
+        assert sealed.position == first.position()
+        assert check_archive(first, archive) == first.log.last_offset()

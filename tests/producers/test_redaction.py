@@ -38,6 +38,7 @@ from mlflow_ledger.consumers import (
 from mlflow_ledger.producers import LedgerTrackingStore
 from mlflow_ledger.query.audit import audit
 from mlflow_ledger.query.redacting import scope_about
+from mlflow_ledger.query.sql import run_sql
 from mlflow_ledger.query.verify import verify
 from mlflow_ledger.schemas import (
     ArtifactError,
@@ -146,6 +147,7 @@ class World:
             analytics.publish()
         seal(self.ledger, archive_of(self.ledger))
         self.as_of(self.ledger.log.end())
+        assert run_sql(self.ledger, "SELECT * FROM run_tags_history")[1]
 
     def as_of(self, position: Position) -> list[Any]:
         """The params at an earlier moment, whose state is kept for the next who asks."""
