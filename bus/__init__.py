@@ -44,6 +44,7 @@ from .writer import (
 
 if TYPE_CHECKING:
     from .kafka import KafkaLog
+    from .topic_writer import TopicWriter
 
 __all__ = [
     "EMBEDDED",
@@ -88,6 +89,7 @@ __all__ = [
     "SqliteLog",
     "Stored",
     "Synchronous",
+    "TopicWriter",
     "TopicsMissing",
     "Waiting",
     "Writer",
@@ -130,9 +132,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import Kafka's client with the first use only: an embedded ledger does without."""
-    if name != "KafkaLog":
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    from .kafka import KafkaLog
+    if name == "KafkaLog":
+        from .kafka import KafkaLog
 
-    return KafkaLog
+        return KafkaLog
+    if name == "TopicWriter":
+        from .topic_writer import TopicWriter
+
+        return TopicWriter
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     webhooks: Literal["server", "bridge"] = "server"
     """Who tells webhooks: MLflow's server, or ``mlflow-ledger webhooks`` from the log."""
 
+    openlineage_key: SecretStr | None = None
+    """What an HTTP end point asks of whoever sends it events of OpenLineage."""
+
     @field_validator("query")
     @classmethod
     def _is_address(cls, value: str | None) -> str | None:

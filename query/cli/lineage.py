@@ -8,9 +8,10 @@ import click
 
 from .arguments import LINEAGE, as_json, ledger_at, uri
 from .lineage_lines import judged_lines, lines_of, table_of
-from .output import print_json, print_table, print_tree
+from .output import print_json, print_json_line, print_table, print_tree
 
 if TYPE_CHECKING:
+    from mlflow_ledger.consumers import Ledger
     from mlflow_ledger.query.lineage import EntityLineage, Lineage
 
 __all__ = ["lineage"]
@@ -37,10 +38,10 @@ Examples:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "dot", "svg"]),
+    type=click.Choice(["text", "json", "dot", "svg", "openlineage"]),
     default="text",
     show_default=True,
-    help="dot is Graphviz's language.",
+    help="dot is Graphviz's language; openlineage are events, one a line.",
 )
 @as_json("one document")
 def lineage(uri: str, entity: str, direction: Any, form: str, as_json: bool) -> None:
@@ -59,10 +60,10 @@ def lineage(uri: str, entity: str, direction: Any, form: str, as_json: bool) -> 
         found = lineage_of(ledger, entity, direction)
     else:
         found = entity_lineage(ledger, entity, direction)
-    _print(found, "json" if as_json else form)
+    _print(ledger, found, "json" if as_json else form)
 
 
-def _print(found: Lineage | EntityLineage, form: str) -> None:
+def _print(ledger: Ledger, found: Lineage | EntityLineage, form: str) -> None:
     from mlflow_ledger.query.lineage import Lineage
 
     if form == "json":
@@ -75,6 +76,11 @@ def _print(found: Lineage | EntityLineage, form: str) -> None:
         from mlflow_ledger.query.picture import svg
 
         click.echo(svg(found.graph, f"Lineage of {found.uri}"), nl=False)
+    elif form == "openlineage":
+        from mlflow_ledger.query.openlineage import events_about
+
+        for event in events_about(ledger, found.graph):
+            print_json_line(event)
     elif isinstance(found, Lineage):
         print_tree(found.uri, lines_of(found))
     else:

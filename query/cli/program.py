@@ -27,6 +27,7 @@ from .history import history
 from .keygen import keygen
 from .lineage import lineage
 from .log import log
+from .openlineage import openlineage
 from .rebuild import rebuild
 from .replay import replay
 from .restore import restore
@@ -95,7 +96,7 @@ def _abandon_output() -> None:
 _COMMANDS = (
     log, audit, history, changes, lineage, sql, verify, rebuild, stats, collect, consume, serve,
     spool, forward, asyncapi, archive, backup, restore, keygen, checkpoint, webhooks,
-    replay,
+    replay, openlineage,
 )  # fmt: skip
 for _command in _COMMANDS:
     program.add_command(_command)

@@ -67,8 +67,8 @@ def test_help_names_every_command_and_an_example() -> None:
     assert examples(text)
     assert COMMANDS == [
         "archive", "asyncapi", "audit", "backup", "changes", "checkpoint", "collect", "consume",
-        "forward", "history", "keygen", "lineage", "log", "rebuild", "replay", "restore", "serve",
-        "spool", "sql", "stats", "verify", "webhooks",
+        "forward", "history", "keygen", "lineage", "log", "openlineage", "rebuild", "replay",
+        "restore", "serve", "spool", "sql", "stats", "verify", "webhooks",
     ]  # fmt: skip
     for name in COMMANDS:
         summary = program.commands[name].get_short_help_str(100)
@@ -297,6 +297,7 @@ def test_a_missing_ledger_is_named_and_not_made(name: str, tmp_path: Path) -> No
         "history": version,
         "lineage": version,
         "replay": version,
+        "openlineage": ["--to", f"{tmp_path}/to"],
         "sql": ["SELECT 1"],
     }.get(name, [])
     result = run(name, f"ledger://{tmp_path}/none", *further)
