@@ -15,7 +15,7 @@ from mlflow_ledger.schemas import LedgerError, SettingsError
 from .emitting_targets import Target
 from .moment import Since
 from .openlineage import TYPES, OpenLineage, accepted
-from .verdicts import folded, judged
+from .verdicts import Judged, folded, judged
 
 __all__ = ["CursorLost", "Emitting"]
 
@@ -50,6 +50,7 @@ class Emitting:
         self._since = Since.read(ledger.log, since)
         self._next = self._since.position.offset(EMBEDDED)
         self._inode = 0
+        self._highest: dict[str, int] = {}
 
     def round(self, seq: int) -> None:
         """Deliver some of what is due.
@@ -77,15 +78,10 @@ class Emitting:
         within = itertools.takewhile(lambda stored: stored.offset < end, rows)
         batch = list(itertools.islice(within, _BATCH))
         due = [s for s in batch if self._since.holds(s) and not self._is_delivered(s)]
-        for entry in accepted(judged(self._ledger, due, end)):
-            events = self._ledger.query(lambda db, entry=entry: self._translation.events(db, entry))  # type: ignore[misc]  # mypy: lambda default
-            try:
-                self._target.send(events)
-            except LedgerError:
-                self._keep()
-                raise
-            self.delivered += len(events)
-            self._note(entry.stored)
+        entries = list(accepted(judged(self._ledger, due, end, self._highest)))
+        told = self._ledger.query(lambda db: [self._translation.events(db, e) for e in entries])
+        for entry, events in zip(entries, told, strict=True):
+            self._deliver(entry, events)
         for stored in batch:
             self._note(stored)
         if batch:
@@ -94,11 +90,22 @@ class Emitting:
             self._keep()
         return bool(batch)
 
+    def _deliver(self, entry: Judged, events: list[dict[str, Any]]) -> None:
+        """Deliver what is told of one event; what came before it is noted if it is not taken."""
+        try:
+            self._target.send(events)
+        except LedgerError:
+            self._keep()
+            raise
+        self.delivered += len(events)
+        self._note(entry.stored)
+
     def _look_again(self) -> None:
         """Read from the beginning where the log's file is another one: its places are others."""
         inode = self._ledger.log.path.stat().st_ino
         if self._inode not in (0, inode):
             self._next = 1
+            self._highest = {}
         self._inode = inode
 
     def _place(self, stored: Stored) -> tuple[str, int]:

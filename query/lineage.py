@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, replace
 
-from mlflow_ledger.consumers import Ledger
+from mlflow_ledger.consumers import Ledger, workspace_of
 from mlflow_ledger.schemas import ModelVersionCreated, SettingsError, format_time
 
 from .address import Unknown
@@ -339,8 +339,8 @@ def _latest_in(db: sqlite3.Connection, name: str, stage: str | None) -> int | No
     """The highest version of a model that stands in a stage."""
     row = db.execute(
         "SELECT max(version) FROM model_versions v JOIN registered_models m USING (model_no) "
-        "WHERE m.name = ? AND v.stage = ?",
-        (name, stage),
+        "WHERE m.workspace = ? AND m.name = ? AND v.stage = ?",
+        (workspace_of(db), name, stage),
     ).fetchone()
     return row[0] if row else None
 

@@ -288,6 +288,7 @@ def _origins_of_versions(db: sqlite3.Connection, ids: Sequence[str]) -> list[Lin
 _COPIES = (
     "SELECT o.uid, c.uid FROM model_versions c JOIN model_versions o "
     "JOIN registered_models m ON m.model_no = o.model_no "
+    "JOIN registered_models n ON n.model_no = c.model_no AND n.workspace = m.workspace "
     "WHERE c.source = 'models:/' || m.name || '/' || o.version AND {}.uid IN {{}} ORDER BY 1, 2"
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -47,6 +48,7 @@ TYPES = tuple(sorted(kind.__name__ for kind in _KINDS))
 
 _STATES = {"RUNNING": "RUNNING", "FINISHED": "COMPLETE", "FAILED": "FAIL", "KILLED": "ABORT"}
 _MOST_SUBJECTS = 500
+_BATCH = 100
 
 
 class OpenLineage:
@@ -91,7 +93,7 @@ class OpenLineage:
         self, db: sqlite3.Connection, entry: Judged, event: ModelVersionCreated
     ) -> list[dict[str, Any]]:
         number = _number(db, event.version_uid)
-        made = self._version(db, entry, event.name, number, "CREATE")
+        made = self._version(db, entry, (event.name, number, event.version_uid), "CREATE")
         source = []
         if event.model_id is not None:
             source.append(dataset_named(self.namespace, f"logged_models/{event.model_id}"))
@@ -107,26 +109,28 @@ class OpenLineage:
         self, db: sqlite3.Connection, entry: Judged, event: ModelVersionEvent
     ) -> dict[str, Any]:
         change = "DROP" if isinstance(event, ModelVersionDeleted) else "ALTER"
-        made = self._version(db, entry, event.name, event.version, change)
+        named = (event.name, event.version, event.version_uid)
+        made = self._version(db, entry, named, change)
         return self._event(entry, "DatasetEvent") | {"dataset": made}
 
     def _version(
-        self, db: sqlite3.Connection, entry: Judged, name: str, number: int, change: str
+        self, db: sqlite3.Connection, entry: Judged, named: tuple[str, int, str], change: str
     ) -> Dataset:
         """A version as a data set, with what was just done to it and where it stands by now."""
+        name, number, uid = named
         row = db.execute(
             "SELECT v.stage, (SELECT group_concat(alias) FROM model_aliases a "
             "WHERE a.model_no = v.model_no AND a.version = v.version) FROM model_versions v "
-            "JOIN registered_models m USING (model_no) WHERE m.name = ? AND v.version = ?",
-            (name, number),
+            "WHERE v.uid = ?",
+            (uid,),
         ).fetchone()
         stage, aliases = row or (None, None)
         event = entry.event
         if isinstance(event, ModelVersionStageChanged):
             stage = event.stage
         alias = event.alias if isinstance(event, RegisteredModelAliasSet) else None
-        named = sorted({*(aliases.split(",") if aliases else ()), *([alias] if alias else ())})
-        told = self._said(entry) | {"stage": stage, "aliases": named, "version": number}
+        held = sorted({*(aliases.split(",") if aliases else ()), *([alias] if alias else ())})
+        told = self._said(entry) | {"stage": stage, "aliases": held, "version": number}
         made = dataset_named(self.namespace, f"models/{name}/{number}")
         made["facets"] = {
             "version": facet("DatasetVersionDatasetFacet", datasetVersion=str(number)),
@@ -215,10 +219,16 @@ def events_about(ledger: Ledger, graph: Graph) -> Iterator[dict[str, Any]]:
         some = tuple(named[first : first + _MOST_SUBJECTS])
         found += [s.offset for s in ledger.log.select(Selection(TYPES, some))]
     records = (stored for o in sorted(found) if (stored := ledger.log.at(o)) is not None)
-    for entry in accepted(judged(ledger, records, folded(ledger))):
-        event = entry.event
-        if not isinstance(event, ModelVersionCreated) or event.version_uid in uids:
-            yield from ledger.query(lambda db, entry=entry: translation.events(db, entry))  # type: ignore[misc]  # mypy: lambda default
+    entries = accepted(judged(ledger, records, folded(ledger)))
+    while some := list(itertools.islice(entries, _BATCH)):
+        ours = [
+            entry
+            for entry in some
+            if not isinstance(entry.event, ModelVersionCreated) or entry.event.version_uid in uids
+        ]
+        told = ledger.query(lambda db, ours=ours: [translation.events(db, e) for e in ours])  # type: ignore[misc]  # mypy: lambda default
+        for events in told:
+            yield from events
 
 
 def accepted(entries: Iterable[Judged]) -> Iterator[Judged]:

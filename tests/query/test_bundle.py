@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from mlflow_ledger.consumers import Ledger
+from mlflow_ledger.consumers import Ledger, open_ledger
 from mlflow_ledger.query.bundle_check import check
 from mlflow_ledger.query.bundling import NotWritten, bundle
 from mlflow_ledger.query.cli import program
+from mlflow_ledger.query.lineage import lineage
 from mlflow_ledger.query.story import TooLong, story_of
 from mlflow_ledger.schemas import (
     Point,
@@ -294,3 +295,15 @@ def test_the_command_tells_the_story_and_writes_the_bundle(family: Ledger, tmp_p
     assert check(target) == []
     assert told["events"] == len(lines(target, "events.jsonl"))
     assert told["digest"] in asked("--bundle", str(target))
+
+
+def test_a_past_moment_has_a_story_of_its_own(family: Ledger, tmp_path: Path) -> None:
+    rows = list(story_of(family, "models:/cellar/1").rows())
+    (made,) = (row for row in rows if row.action == "ModelVersionStageChanged")
+    past = open_ledger(f"ledger://{family.folder}?as_of={made.position}")
+    told = list(story_of(past, "models:/cellar/1").rows())
+    assert [row.action for row in told][-1] == "ModelVersionCreated"
+    done = bundle(story_of(past, "models:/cellar/1"), tmp_path / "past.zip")
+    assert check(done.path) == []
+    assert lineage(past, "models:/cellar/1").version.stage == "None"
+    assert document(done.path, "manifest.json")["position"] == made.position

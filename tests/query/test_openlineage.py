@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
-from mlflow_ledger.consumers import Ledger
+from mlflow_ledger.consumers import Ledger, Service
 from mlflow_ledger.query.cli import program
 from mlflow_ledger.query.emitting import CursorLost, Emitting
 from mlflow_ledger.query.emitting_targets import FileTarget, target_at
@@ -263,3 +263,25 @@ def test_what_is_no_target_is_a_mistake(text: str) -> None:
 )
 def test_data_sets_are_named_as_openlineage_does(uri: str, place: tuple[str, str] | None) -> None:
     assert _place(uri) == place
+
+
+def test_as_a_duty_it_goes_on_and_tries_again(
+    family: Ledger, tmp_path: Path, endpoint: str
+) -> None:
+    expected = told(family, tmp_path / "events.jsonl")
+    now = [0.0]
+    target = target_at(endpoint)
+    service = Service(
+        lambda: family,
+        lambda ledger: [Emitting(ledger, target, tmp_path / "cursor.json", None)],
+        clock=lambda: now[0],
+    )
+    Receiver.refuse_after = 3
+    service.once()
+    assert service.status.failures == 1
+    assert Receiver.taken == expected[:3]
+    Receiver.refuse_after = 10**9
+    now[0] += 60
+    service.once()
+    assert Receiver.taken == expected
+    target.close()
