@@ -23,6 +23,7 @@ demo: $(READY)
 	MLFLOW_TRACKING_URI=$(STORE) $(BIN)/python examples/sweep.py
 	$(BIN)/mlflow-ledger sql $(STORE) "$$(cat examples/leaderboard.sql)"
 	$(BIN)/mlflow-ledger lineage $(STORE) $(VERSION)
+	$(BIN)/mlflow-ledger replay $(STORE) $(VERSION)
 	$(BIN)/mlflow-ledger audit $(STORE) $(VERSION)
 
 # The set of compose.yaml as plain processes, and the demo on it; it wants Java and Maven.

@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 import shutil
+import sys
+import zipfile
 from dataclasses import dataclass
 from getpass import getuser
 from pathlib import Path
@@ -67,7 +69,7 @@ def demo(once: Once) -> Demo:
 
 
 def test_the_recipe_is_what_the_readme_promises(demo: Demo) -> None:
-    assert list(demo.printed) == ["rm", "python", "sql", "lineage", "audit"]
+    assert list(demo.printed) == ["rm", "python", "sql", "lineage", "replay", "audit"]
     assert {path.name for path in demo.folder.iterdir()} == {".scratch", "demo-store"}
 
 
@@ -153,6 +155,33 @@ def test_lineage_goes_from_the_data_to_the_promotion(demo: Demo) -> None:
         "stage Production @champion", "None → Staging", "version 1 → version 2", *files.values(),
     ):  # fmt: skip
         assert part in said
+
+
+def test_the_data_of_the_sweep_leads_to_what_is_promoted(demo: Demo) -> None:
+    found = demo.ask("lineage", STORE, f"models:/{MODEL}/Production")
+    (parent,) = found["parents"]
+    (swept,) = parent["datasets"]
+    assert (parent["run"]["name"], swept["name"]) == ("second sweep", "wine")
+    (needs,) = (f for f in found["environment"] if f["path"].endswith("requirements.txt"))
+    assert "scikit-learn==" in needs["text"]
+    touched = demo.ask("lineage", STORE, f"datasets:/{swept['digest']}")["graph"]["nodes"]
+    assert len([node for node in touched if node["kind"] == "run"]) == RUNS + 2
+    uris = {node["uri"] for node in touched}
+    assert {f"models:/{MODEL}@champion", f"models:/{MODEL}/Production"} < uris
+
+
+def test_the_story_is_told_and_checked_without_the_package(demo: Demo) -> None:
+    told = [row["chapter"] for row in demo.lines("replay", STORE, f"models:/{MODEL}/2")]
+    for chapter in ("run", "data", "results", "files", "logged model", "registration"):
+        assert chapter in told[: told.index("promotion")]
+    assert len(told) == len(demo.printed["replay"].splitlines())
+    scratch = demo.folder / ".scratch"
+    bundle = scratch / "wine.zip"
+    run(demo.folder, COMMAND, "replay", STORE, f"models:/{MODEL}/2", "--bundle", str(bundle))
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extractall(scratch / "wine")
+    done = run(scratch, sys.executable, "-I", "-S", str(scratch / "wine" / "check.py"))
+    assert "hold together" in done.stdout
 
 
 def test_the_audit_names_who_changed_the_stages(demo: Demo) -> None:
