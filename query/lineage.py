@@ -15,6 +15,7 @@ from .lineage_address import LineageAddress
 from .lineage_graph import Direction, Graph, dataset_keys, graph_of
 from .lineage_links import Key, Link
 from .lineage_nodes import ABSENT, Node
+from .lineage_past import with_past
 from .model_history import Change, ModelHistory, Told
 from .provenance import (
     Artifact,
@@ -138,7 +139,8 @@ def lineage(
         raise SettingsError(msg)
     found = _Found(ledger, address, workspace)
     told = ledger.query(lambda db: found.lineage(db, direction))
-    return replace(told, environment=environment_of(ledger, told.graph))
+    graph = told.graph if direction == "back" else with_past(ledger, told.graph)
+    return replace(told, graph=graph, environment=environment_of(ledger, graph))
 
 
 def entity_lineage(ledger: Ledger, uri: str, direction: Direction = "both") -> EntityLineage:
@@ -153,7 +155,9 @@ def entity_lineage(ledger: Ledger, uri: str, direction: Direction = "both") -> E
         msg = f"{uri!r} names a model version; a data set, a run or a logged model is asked for"
         raise SettingsError(msg)
     told = ledger.query(lambda db: _around(db, ledger, address, direction))
-    return replace(told, environment=environment_of(ledger, told.graph))
+    graph = told.graph if direction == "back" else with_past(ledger, told.graph)
+    found = replace(told, graph=graph, notes=graph.notes)
+    return replace(found, environment=environment_of(ledger, graph))
 
 
 def _around(
@@ -246,7 +250,12 @@ class _Found:
     ) -> Graph:
         root = Key("version", version.uid)
         state = "deleted" if version.deleted else f"stage {version.stage}"
-        detail = {"uid": version.uid, "created": version.created, "source": version.source}
+        detail = {
+            "uid": version.uid,
+            "model_uid": version.model_uid,
+            "created": version.created,
+            "source": version.source,
+        }
         uri = f"models:/{version.model}/{version.number}"
         node = Node("version", uri, version.model, state, detail)
         also = []

@@ -110,14 +110,20 @@ def _logged_models(db: sqlite3.Connection, ids: Sequence[str]) -> Found:
 
 def _versions(db: sqlite3.Connection, ids: Sequence[str]) -> Found:
     rows = db.execute(
-        "SELECT v.uid, m.name, v.version, v.stage, v.created_ms, v.source, v.user_id "
+        "SELECT v.uid, m.name, v.version, v.stage, v.created_ms, v.source, v.user_id, m.uid "
         "FROM model_versions v JOIN registered_models m USING (model_no) "
         f"WHERE v.uid IN {_GIVEN}",
         (json.dumps(ids),),
     )
-    for uid, name, number, stage, created_ms, source, user in rows:
+    for uid, name, number, stage, created_ms, source, user, model_uid in rows:
         state = "deleted" if stage == "Deleted_Internal" else f"stage {stage}"
-        detail = {"uid": uid, "created": format_time(created_ms), "source": source, "user": user}
+        detail = {
+            "uid": uid,
+            "model_uid": model_uid,
+            "created": format_time(created_ms),
+            "source": source,
+            "user": user,
+        }
         yield uid, Node("version", f"models:/{name}/{number}", name, state, detail)
 
 

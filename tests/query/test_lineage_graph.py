@@ -18,7 +18,13 @@ from mlflow_ledger.query.layers import laid_out
 from mlflow_ledger.query.lineage import EntityLineage, entity_lineage, lineage
 from mlflow_ledger.query.lineage_address import LineageAddress
 from mlflow_ledger.query.picture import dot, svg
-from mlflow_ledger.schemas import LoggedModelPurged, RegisteredModelDeleted, SettingsError
+from mlflow_ledger.schemas import (
+    LoggedModelPurged,
+    ModelVersionStageChanged,
+    RegisteredModelAliasSet,
+    RegisteredModelDeleted,
+    SettingsError,
+)
 
 from .family_tree import (
     COMMIT,
@@ -30,7 +36,9 @@ from .family_tree import (
     TEACHER,
     TRACE,
     TRAIN,
+    named,
     tell,
+    version,
 )
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -105,6 +113,29 @@ def test_a_version_names_who_judged_it(family: Ledger) -> None:
     assert measured.metrics == {"accuracy": 0.9}
     assert traced.by == f"traces:/{TRACE}"
     assert traced.assessments[0]["source_id"] == "carol"
+
+
+def test_aliases_and_stages_that_it_had_once_are_told(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "store")
+    tell(ledger)
+    ledger.write(lambda _: [version("cellar", 2, None, "/elsewhere")])
+    for number in (1, 2):
+        ledger.write(
+            lambda _, n=number: [RegisteredModelAliasSet(**named("cellar", n), alias="best")]  # type: ignore[misc]  # mypy: lambda default
+        )
+    promoted = {"stage": "Production", "archive_existing": True}
+    ledger.write(lambda _: [ModelVersionStageChanged(**named("cellar", 2), **promoted)])
+    found = entity_lineage(ledger, "datasets:/d-wine")
+    ours = {(link, to) for of, link, to in links(found) if of == "models:/cellar/1"}
+    assert ours == {
+        ("copied", "models:/shop/1"),
+        ("stage", "models:/cellar/Archived"),
+        ("stage, earlier", "models:/cellar/Production"),
+        ("alias, earlier", "models:/cellar@best"),
+    }
+    states = {node.uri: node.state for node in found.graph.nodes}
+    assert states["models:/cellar@best"] == "earlier"
+    ledger.close()
 
 
 def test_the_data_of_runs_above_is_told(family: Ledger) -> None:
