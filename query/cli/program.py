@@ -19,6 +19,7 @@ from .asyncapi import asyncapi
 from .audit import audit
 from .backup import backup
 from .changes import changes
+from .check import check
 from .checkpoint import checkpoint
 from .collect import collect
 from .consume import consume
@@ -27,6 +28,7 @@ from .history import history
 from .keygen import keygen
 from .lineage import lineage
 from .log import log
+from .prove import prove
 from .rebuild import rebuild
 from .replay import replay
 from .restore import restore
@@ -95,7 +97,7 @@ def _abandon_output() -> None:
 _COMMANDS = (
     log, audit, history, changes, lineage, sql, verify, rebuild, stats, collect, consume, serve,
     spool, forward, asyncapi, archive, backup, restore, keygen, checkpoint, webhooks,
-    replay,
+    replay, prove, check,
 )  # fmt: skip
 for _command in _COMMANDS:
     program.add_command(_command)

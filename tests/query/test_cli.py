@@ -66,9 +66,9 @@ def test_help_names_every_command_and_an_example() -> None:
     text = answer("--help")
     assert examples(text)
     assert COMMANDS == [
-        "archive", "asyncapi", "audit", "backup", "checkpoint", "collect", "consume", "forward",
-        "keygen", "lineage", "log", "rebuild", "replay", "restore", "serve", "spool", "sql",
-        "stats", "verify", "webhooks",
+        "archive", "asyncapi", "audit", "backup", "changes", "check", "checkpoint", "collect",
+        "consume", "forward", "history", "keygen", "lineage", "log", "prove", "rebuild", "replay",
+        "restore", "serve", "spool", "sql", "stats", "verify", "webhooks",
     ]  # fmt: skip
     for name in COMMANDS:
         summary = program.commands[name].get_short_help_str(100)
@@ -286,7 +286,7 @@ def test_stats_explains_what_the_folder_takes_on_disk(copy: Ledger) -> None:
     [
         name
         for name in COMMANDS
-        if name not in ("asyncapi", "consume", "forward", "keygen", "restore", "spool")
+        if name not in ("asyncapi", "check", "consume", "forward", "keygen", "restore", "spool")
     ],
 )
 def test_a_missing_ledger_is_named_and_not_made(name: str, tmp_path: Path) -> None:
@@ -294,6 +294,7 @@ def test_a_missing_ledger_is_named_and_not_made(name: str, tmp_path: Path) -> No
     further = {
         "lineage": version,
         "replay": version,
+        "prove": version,
         "sql": ["SELECT 1"],
         "backup": [f"{tmp_path}/to"],
     }.get(name, [])
