@@ -93,7 +93,8 @@ def position_text(ledger_id: str, partition: Partition, offset: int) -> str:
 
 def record_at(text: str) -> tuple[Partition, int] | None:
     """The partition and offset that :func:`position_text` has named; None of any other position."""
-    parts = Position.parse(text) and text.split("~")[2:]
+    Position.parse(text)
+    parts = text.split("~")[2:]
     if len(parts) != 1 or parts[0][:1] not in _LETTERS:
         return None
     *before, offset = (int(number) for number in parts[0][1:].split("."))

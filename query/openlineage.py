@@ -220,10 +220,10 @@ def events_about(ledger: Ledger, graph: Graph) -> Iterator[dict[str, Any]]:
         found += [s.offset for s in ledger.log.select(Selection(TYPES, some))]
     records = (stored for o in sorted(found) if (stored := ledger.log.at(o)) is not None)
     entries = accepted(judged(ledger, records, folded(ledger)))
-    while some := list(itertools.islice(entries, _BATCH)):
+    while batch := list(itertools.islice(entries, _BATCH)):
         ours = [
             entry
-            for entry in some
+            for entry in batch
             if not isinstance(entry.event, ModelVersionCreated) or entry.event.version_uid in uids
         ]
         told = ledger.query(lambda db, ours=ours: [translation.events(db, e) for e in ours])  # type: ignore[misc]  # mypy: lambda default
