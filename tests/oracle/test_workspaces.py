@@ -57,8 +57,8 @@ FAMILIES = {
     module.__name__.rpartition("test_")[2]: module
     for module in (
         test_evaluation_datasets, test_gateway_bindings, test_gateway_budgets,
-        test_gateway_endpoints, test_gateway_guardrails, test_gateway_models, test_gateway_secrets, test_issues,
-        test_label_schemas, test_mcp_servers, test_review_queues, test_scorers, test_traces,
+        test_gateway_endpoints, test_gateway_guardrails, test_gateway_models,
+        test_gateway_secrets, test_issues, test_label_schemas, test_mcp_servers, test_review_queues, test_scorers, test_traces,
     )
 }  # fmt: skip
 
