@@ -60,16 +60,14 @@ class ArchivalRest(NamedTuple):
     unmarked: bool
 
 
-def archival_tags(
-    db: sqlite3.Connection, keys: Iterable[str], workspace: str = "default"
-) -> list[tuple[str, dict[str, str]]]:
+def archival_tags(db: sqlite3.Connection, keys: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
     """Some tags of all active experiments."""
     tags: dict[str, dict[str, str]] = {}
     for experiment_id, key, value in db.execute(
         "SELECT e.experiment_id, t.key, t.value FROM experiments e LEFT JOIN experiment_tags t "
         "ON t.experiment_id = e.experiment_id AND t.key IN (SELECT value FROM json_each(?)) "
-        "WHERE e.lifecycle = 'active' AND e.workspace = ? ORDER BY e.experiment_id",
-        (json.dumps(list(keys)), workspace),
+        "WHERE e.lifecycle = 'active' ORDER BY e.experiment_id",
+        (json.dumps(list(keys)),),
     ).fetchall():
         found = tags.setdefault(str(experiment_id), {})
         if key is not None:

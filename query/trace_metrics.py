@@ -170,7 +170,8 @@ def gateway_cost(
 ) -> float:
     """What the traces from ``start_ms`` until before ``end_ms`` cost together.
 
-    Of those only that have all of ``metadata``, with some value where None is given.
+    Of those only that have all of ``metadata``, with some value where None is given; of all
+    workspaces, as in MLflow, where none is named.
     """
     where = "t.timestamp_ms >= ? AND t.timestamp_ms < ?"
     given: list[Any] = [start_ms, end_ms]
@@ -183,8 +184,8 @@ def gateway_cost(
         )
         given += [key, value, value]
     (cost,) = db.execute(
-        "SELECT total(t.total_cost) FROM experiments e JOIN traces t USING (experiment_id) "
-        f"WHERE e.lifecycle <> 'purged' AND {where}",
+        "SELECT total(t.total_cost) FROM main.experiments e JOIN main.traces t "
+        f"USING (experiment_id) WHERE e.lifecycle <> 'purged' AND {where}",
         given,
     ).fetchone()
     return float(cost)
