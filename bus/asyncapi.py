@@ -86,7 +86,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
     "ce_rules": {
         "pattern": "^[0-9]+$",
         "description": "The version of the rules that decide about the event, for ever. "
-        f"Today's is {RULES}.",
+        f"Today's is {RULES}; events about promotion rules name 2.",
     },
     "ce_correlationid": {"description": "Shared by events that one call has caused."},
     "ce_keyid": {"description": "The key that the content is sealed with."},

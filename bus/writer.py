@@ -36,7 +36,7 @@ MAX_EVENT_BYTES = 512 * 1024
 """The most an encoded event may take; producers split before they get here."""
 
 RULES = 1
-"""The version of the rules that new events name."""
+"""The version of the rules that events name, but for types that came with a later one."""
 
 
 class EventTooLarge(LedgerError, ValueError):
@@ -117,7 +117,7 @@ class Writer:
             actor.kind,
             self._host,
             self._client,
-            RULES,
+            event.rules_version,
             acting_in.get(),
             correlation_id,
         )

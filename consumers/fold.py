@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from mlflow_ledger.bus import UNREADABLE, Partition, Stored
-from mlflow_ledger.schemas import DecodeError, Event, LogForeign, Refused, decode
+from mlflow_ledger.schemas import DecodeError, Envelope, Event, LogForeign, Refused, decode
 
 from .gathered import Gathered
 from .rules import Context, Numbers, Pending, rules_of
@@ -177,8 +177,11 @@ class Fold:
         try:
             if event is None:
                 event = decode(record.envelope.type, record.head, record.content)
+            rule = rules.get(type(event))
+            if rule is None:
+                return _not_known(record.envelope)
             context = Context(self._db, record.envelope, seq, self._numbers, self._pending)
-            rules[type(event)](context, event)
+            rule(context, event)
         except DecodeError as error:
             return Verdict("unreadable", "UNREADABLE", str(error))
         except Refused as refused:
@@ -217,6 +220,12 @@ class Fold:
         ).fetchone()
         self._highest[number] = highest or 0
         return int(number)
+
+
+def _not_known(envelope: Envelope) -> Verdict:
+    """The verdict of programs that know no later rules: to them the type is none of ours."""
+    text = f"rules version {envelope.rules} knows no {envelope.type}"
+    return Verdict("unreadable", "UNREADABLE", text)
 
 
 def _touched(touched: dict[int, dict[str, list[str]]]) -> str:

@@ -18,6 +18,7 @@ from mlflow_ledger.bus import (
     SqliteLog,
     Stored,
     Writer,
+    acting_as,
     acting_in,
     forkable,
     prepare,
@@ -143,6 +144,7 @@ class ThinLedger(Speaking):
                 "position": self._upto(),
                 "workspace": acting_in.get(),
                 "events": [event_in(e) for e in events],
+                "actor": list(acting_as.get() or self._writer.actor),
             },
         )
 

@@ -66,10 +66,13 @@ from mlflow_ledger.schemas import (
 
 from .edge import first, start_offset, text, whole
 from .older_mlflow import version_number
+from .promotion_checks import Checked, Unchecked, check_rules, rules_to_check
 from .registered_models import RegisteredModels, asks_for_prompts, existing_model
 from .registry_entities import version_entity
 
 __all__ = ["ModelVersions"]
+
+_TRIES = 10
 
 
 class ModelVersions(RegisteredModels):
@@ -153,10 +156,11 @@ class ModelVersions(RegisteredModels):
                 f"because '{stage}' is not an Active stage. Valid stages are "
                 f"{DEFAULT_STAGES_FOR_GET_LATEST_VERSIONS}"
             )
-        self._about_version(
+        self._promote(
             name,
             version,
             ModelVersionStageChanged,
+            ("stage", canonical),
             stage=canonical,
             archive_existing=bool(archive_existing_versions),
         )
@@ -191,7 +195,7 @@ class ModelVersions(RegisteredModels):
         _validate_model_name(name)
         _validate_model_alias_name(alias)
         _validate_model_alias_name_reserved(alias)
-        self._about_version(name, version, RegisteredModelAliasSet, alias=alias)
+        self._promote(name, version, RegisteredModelAliasSet, ("alias", alias), alias=alias)
 
     def get_model_version_by_alias(self, name: str, alias: str) -> ModelVersion:
         """The version that an alias names; ``latest`` is the one with the highest number."""
@@ -292,25 +296,65 @@ class ModelVersions(RegisteredModels):
         return version_entity(self._ask(question), self._arrived)
 
     def _about_version(
-        self, name: str, version: str | int, kind: type[ModelVersionEvent], **fields: Any
+        self, name: str, version: str | int, kind: type[ModelVersionEvent], /, **fields: Any
     ) -> None:
         """Say something about a version, by its uid."""
         _validate_model_name(name)
         number = version_number(version)
+        self._decide(lambda db: [_about(db, name, number, kind, fields)[1]])
+
+    def _promote(
+        self,
+        name: str,
+        version: str | int,
+        kind: type[ModelVersionEvent],
+        target: tuple[str, str],
+        **fields: Any,
+    ) -> None:
+        """Promote a version to a target, which is alias or stage, and its name.
+
+        Rules that only the producer can check are checked without holding the lock, and once more
+        where they have changed meanwhile.
+        """
+        _validate_model_name(name)
+        number = version_number(version)
+        checked: Checked | None = None
 
         def decide(db: sqlite3.Connection) -> list[Event]:
-            row = version_row(db, name, number)
-            if row is None:
-                unknown = kind(model_uid="", name=name, version_uid="", version=number, **fields)
-                raise Refused(
-                    Reason.MISSING,
-                    f"Model Version (name={name}, version={number}) not found",
-                    unknown,
-                )
-            uid = _model_uid(db, row.model_no)
-            return [kind(model_uid=uid, name=name, version_uid=row.uid, version=number, **fields)]
+            row, event = _about(db, name, number, kind, fields)
+            rules = rules_to_check(db, event.model_uid, target)
+            if not rules:
+                return [event]
+            if checked is None or not checked.covers(row, rules):
+                raise Unchecked(row, event, rules)
+            return [checked.event(event, target), event]
 
-        self._decide(decide)
+        for _ in range(_TRIES):
+            try:
+                self._decide(decide)
+            except Unchecked as unchecked:
+                checked = check_rules(self._ledger, unchecked, target)
+            else:
+                return
+        raise Refused(Reason.STATE, f"the promotion rules of {name!r} change all the time")
+
+
+def _about(
+    db: sqlite3.Connection,
+    name: str,
+    number: int,
+    kind: type[ModelVersionEvent],
+    fields: dict[str, Any],
+) -> tuple[VersionRow, ModelVersionEvent]:
+    """A version, and an event about it by its uid."""
+    row = version_row(db, name, number)
+    if row is None:
+        unknown = kind(model_uid="", name=name, version_uid="", version=number, **fields)
+        raise Refused(
+            Reason.MISSING, f"Model Version (name={name}, version={number}) not found", unknown
+        )
+    uid = _model_uid(db, row.model_no)
+    return row, kind(model_uid=uid, name=name, version_uid=row.uid, version=number, **fields)
 
 
 def _existing(db: sqlite3.Connection, name: str, version: str | int) -> VersionRow:

@@ -13,7 +13,7 @@ from mlflow.store.model_registry.abstract_store import AbstractStore
 from mlflow_ledger.schemas import DEFAULT_WORKSPACE
 
 from .edge import mlflow_errors
-from .model_versions import ModelVersions
+from .promotions import Promotions
 from .webhooks import Webhooks
 
 __all__ = ["LedgerRegistryStore"]
@@ -21,7 +21,7 @@ __all__ = ["LedgerRegistryStore"]
 
 @mlflow_errors
 class LedgerRegistryStore(
-    ModelVersions,
+    Promotions,
     Webhooks,
     AbstractStore,
 ):

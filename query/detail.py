@@ -147,7 +147,7 @@ def _named(part: BaseModel) -> tuple[str, Any]:
     told = [
         _plain(value)
         for field, value in list(values.items())[1:]
-        if field in ("value", "digest", "step", "count")
+        if field in ("value", "digest", "step", "count", "found")
     ]
     return str(name), told[0] if told else None
 

@@ -174,6 +174,16 @@ from .packed import (
     points,
     unpack_metrics,
 )
+from .promotions import (
+    CommentContent,
+    PromotionApprovalWithdrawn,
+    PromotionApproved,
+    PromotionChecked,
+    PromotionCheckedContent,
+    PromotionFinding,
+    PromotionRuleRemoved,
+    PromotionRuleSet,
+)
 from .redaction import ContentRedacted, ContentRedactedContent
 from .registry import (
     DescriptionContent,
@@ -293,6 +303,7 @@ __all__ = [
     "ClaimCheck",
     "CommandRejected",
     "CommandRejectedContent",
+    "CommentContent",
     "Content",
     "ContentRedacted",
     "ContentRedactedContent",
@@ -435,6 +446,13 @@ __all__ = [
     "Part",
     "PastReadOnly",
     "Point",
+    "PromotionApprovalWithdrawn",
+    "PromotionApproved",
+    "PromotionChecked",
+    "PromotionCheckedContent",
+    "PromotionFinding",
+    "PromotionRuleRemoved",
+    "PromotionRuleSet",
     "Reason",
     "Record",
     "RecordRefused",

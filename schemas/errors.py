@@ -56,6 +56,7 @@ class Reason(StrEnum):
     STATE = "INVALID_STATE"
     INTERNAL = "INTERNAL_ERROR"
     BAD_REQUEST = "BAD_REQUEST"
+    DENIED = "PERMISSION_DENIED"
 
 
 class Refused(LedgerError):

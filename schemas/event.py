@@ -55,6 +55,9 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     topic_name: ClassVar[str]
+    rules_version: ClassVar[int] = 1
+    """The version of the rules that decides about it: the first that knows the type."""
+
     content_type: ClassVar[type[Content] | None] = None
     content: Content | None = None
 

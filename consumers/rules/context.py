@@ -29,7 +29,7 @@ Rule = Callable[["Context", Any], None]
 Numbers = dict[tuple[str, str], int]
 """Numbers that a fold has looked up, by query and value."""
 
-_RULES: dict[int, dict[type[Event], Rule]] = {1: {}}
+_RULES: dict[int, dict[type[Event], Rule]] = {1: {}, 2: {}}
 
 
 class Context:
@@ -89,10 +89,15 @@ class Context:
 
 
 def rule(event: type[E]) -> Callable[[Callable[[Context, E], None]], Callable[[Context, E], None]]:
-    """Make a function the rule (of version 1) for an event type."""
+    """Make a function the rule for an event type, from the version on that first knows it.
+
+    No rule of version 1 has another in version 2, which came with new types only.
+    """
 
     def register(function: Callable[[Context, E], None]) -> Callable[[Context, E], None]:
-        _RULES[1][event] = function
+        for version, known in _RULES.items():
+            if version >= event.rules_version:
+                known[event] = function
         return function
 
     return register

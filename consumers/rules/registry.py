@@ -24,8 +24,9 @@ from mlflow_ledger.schemas import (
 )
 
 from .context import Context, rule, stored_text
+from .promotion_check import check_promotion, forget_promotions, note_version_tag
 
-__all__ = ["DELETED_STAGE"]
+__all__ = ["DELETED_STAGE", "model_no_of", "version_of"]
 
 DELETED_STAGE = "Deleted_Internal"
 """The stage of a deleted version (``mlflow.entities.model_registry.STAGE_DELETED_INTERNAL``)."""
@@ -48,7 +49,7 @@ def model_created(context: Context, event: RegisteredModelCreated) -> None:
         now_ms,
         stored_text(content.description) if content else None,
     )
-    model_no = _model_no(context, event)
+    model_no = model_no_of(context, event)
     for tag in content.tags if content else ():
         context.write(
             "INSERT OR REPLACE INTO registered_model_tags VALUES (?, ?, ?)",
@@ -66,7 +67,7 @@ def model_updated(context: Context, event: RegisteredModelUpdated) -> None:
         "UPDATE registered_models SET description = ?, updated_ms = ? WHERE model_no = ?",
         stored_text(event.content.description) if event.content else None,
         context.envelope.time_ms,
-        _model_no(context, event),
+        model_no_of(context, event),
     )
     context.catalog = True
 
@@ -74,7 +75,7 @@ def model_updated(context: Context, event: RegisteredModelUpdated) -> None:
 @rule(RegisteredModelRenamed)
 def model_renamed(context: Context, event: RegisteredModelRenamed) -> None:
     """The model and all its versions were touched, as in MLflow."""
-    model_no = _model_no(context, event)
+    model_no = model_no_of(context, event)
     workspace, name = context.row(
         "SELECT workspace, name FROM registered_models WHERE model_no = ?", model_no
     )
@@ -94,11 +95,12 @@ def model_renamed(context: Context, event: RegisteredModelRenamed) -> None:
 @rule(RegisteredModelDeleted)
 def model_deleted(context: Context, event: RegisteredModelDeleted) -> None:
     """The model goes with all that hangs on it; its name is free."""
-    forget_model(context, _model_no(context, event))
+    forget_model(context, model_no_of(context, event))
 
 
 def forget_model(context: Context, model_no: int) -> None:
     """Take away a model with all that hangs on it."""
+    forget_promotions(context, model_no)
     for table in (
         "registered_models", "registered_model_tags", "model_aliases", "model_versions",
         "model_version_tags",
@@ -112,7 +114,7 @@ def model_tag_set(context: Context, event: RegisteredModelTagSet) -> None:
     """A tag of a model is set."""
     context.write(
         "INSERT OR REPLACE INTO registered_model_tags VALUES (?, ?, ?)",
-        _model_no(context, event),
+        model_no_of(context, event),
         event.tag,
         event.content.value if event.content else None,
     )
@@ -124,7 +126,7 @@ def model_tag_deleted(context: Context, event: RegisteredModelTagDeleted) -> Non
     """Deleting a tag that is not there changes nothing, as in MLflow."""
     context.write(
         "DELETE FROM registered_model_tags WHERE model_no = ? AND key = ?",
-        _model_no(context, event),
+        model_no_of(context, event),
         event.tag,
     )
     context.catalog = True
@@ -133,7 +135,8 @@ def model_tag_deleted(context: Context, event: RegisteredModelTagDeleted) -> Non
 @rule(RegisteredModelAliasSet)
 def alias_set(context: Context, event: RegisteredModelAliasSet) -> None:
     """An alias names one version that is there."""
-    model_no, version = _version(context, event)
+    model_no, version = version_of(context, event)
+    check_promotion(context, event, model_no, "alias", event.alias)
     context.write(
         "INSERT OR REPLACE INTO model_aliases VALUES (?, ?, ?)", model_no, event.alias, version
     )
@@ -145,7 +148,7 @@ def alias_deleted(context: Context, event: RegisteredModelAliasDeleted) -> None:
     """Deleting an alias that is not there changes nothing, as in MLflow."""
     context.write(
         "DELETE FROM model_aliases WHERE model_no = ? AND alias = ?",
-        _model_no(context, event),
+        model_no_of(context, event),
         event.alias,
     )
     context.catalog = True
@@ -154,7 +157,7 @@ def alias_deleted(context: Context, event: RegisteredModelAliasDeleted) -> None:
 @rule(ModelVersionCreated)
 def version_created(context: Context, event: ModelVersionCreated) -> None:
     """The version gets the number after the highest there ever was."""
-    model_no = _model_no(context, event)
+    model_no = model_no_of(context, event)
     if context.row("SELECT 1 FROM model_versions WHERE uid = ?", event.version_uid):
         raise Refused(Reason.EXISTS, f"Model Version (uid={event.version_uid}) already exists")
     (version,) = context.row(
@@ -190,7 +193,7 @@ def version_created(context: Context, event: ModelVersionCreated) -> None:
 @rule(ModelVersionUpdated)
 def version_updated(context: Context, event: ModelVersionUpdated) -> None:
     """A version gets another description, or none."""
-    model_no, version = _version(context, event)
+    model_no, version = version_of(context, event)
     context.write(
         "UPDATE model_versions SET description = ?, updated_ms = ? "
         "WHERE model_no = ? AND version = ?",
@@ -205,7 +208,8 @@ def version_updated(context: Context, event: ModelVersionUpdated) -> None:
 @rule(ModelVersionStageChanged)
 def version_stage_changed(context: Context, event: ModelVersionStageChanged) -> None:
     """A version moves to a stage; where asked, all others that stood there are archived."""
-    model_no, version = _version(context, event)
+    model_no, version = version_of(context, event)
+    check_promotion(context, event, model_no, "stage", event.stage)
     now_ms = context.envelope.time_ms
     if event.archive_existing:
         context.write(
@@ -229,7 +233,7 @@ def version_stage_changed(context: Context, event: ModelVersionStageChanged) -> 
 @rule(ModelVersionDeleted)
 def version_deleted(context: Context, event: ModelVersionDeleted) -> None:
     """The version's number stays taken; what it said is redacted as MLflow does, tags stay."""
-    model_no, version = _version(context, event)
+    model_no, version = version_of(context, event)
     context.write("DELETE FROM model_aliases WHERE model_no = ? AND version = ?", model_no, version)
     context.write(
         "UPDATE model_versions SET stage = ?, updated_ms = ?, description = NULL, user_id = NULL, "
@@ -246,7 +250,7 @@ def version_deleted(context: Context, event: ModelVersionDeleted) -> None:
 @rule(ModelVersionTagSet)
 def version_tag_set(context: Context, event: ModelVersionTagSet) -> None:
     """A tag of a version is set."""
-    model_no, version = _version(context, event)
+    model_no, version = version_of(context, event)
     context.write(
         "INSERT OR REPLACE INTO model_version_tags VALUES (?, ?, ?, ?)",
         model_no,
@@ -254,23 +258,30 @@ def version_tag_set(context: Context, event: ModelVersionTagSet) -> None:
         event.tag,
         event.content.value if event.content else None,
     )
+    note_version_tag(context, event, there=True)
     context.catalog = True
 
 
 @rule(ModelVersionTagDeleted)
 def version_tag_deleted(context: Context, event: ModelVersionTagDeleted) -> None:
     """Deleting a tag that is not there changes nothing, as in MLflow."""
-    model_no, version = _version(context, event)
+    model_no, version = version_of(context, event)
     context.write(
         "DELETE FROM model_version_tags WHERE model_no = ? AND version = ? AND key = ?",
         model_no,
         version,
         event.tag,
     )
+    note_version_tag(context, event, there=False)
     context.catalog = True
 
 
-def _model_no(context: Context, event: RegisteredModelEvent) -> int:
+def model_no_of(context: Context, event: RegisteredModelEvent) -> int:
+    """The number of the model that an event names by its uid.
+
+    Raises:
+        Refused: there is none.
+    """
     row = context.row(
         "SELECT model_no FROM registered_models WHERE uid = ? AND workspace = ?",
         event.model_uid,
@@ -281,7 +292,12 @@ def _model_no(context: Context, event: RegisteredModelEvent) -> int:
     return int(row[0])
 
 
-def _version(context: Context, event: ModelVersionEvent) -> tuple[int, int]:
+def version_of(context: Context, event: ModelVersionEvent) -> tuple[int, int]:
+    """The numbers of the model and of the version that an event names by its uid.
+
+    Raises:
+        Refused: there is none, or it was deleted.
+    """
     row = context.row(
         "SELECT model_no, version FROM model_versions v JOIN registered_models m USING (model_no) "
         "WHERE v.uid = ? AND stage <> ? AND workspace = ?",

@@ -28,6 +28,7 @@ from .keygen import keygen
 from .lineage import lineage
 from .log import log
 from .openlineage import openlineage
+from .promotions import approve, rules
 from .rebuild import rebuild
 from .redact import redact
 from .replay import replay
@@ -97,7 +98,7 @@ def _abandon_output() -> None:
 _COMMANDS = (
     log, audit, history, changes, lineage, sql, verify, rebuild, stats, collect, consume, serve,
     spool, forward, asyncapi, archive, backup, restore, keygen, checkpoint, webhooks,
-    replay, openlineage, redact,
+    replay, openlineage, redact, rules, approve,
 )  # fmt: skip
 for _command in _COMMANDS:
     program.add_command(_command)

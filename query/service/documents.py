@@ -171,6 +171,8 @@ class Rehearsal(Speaker):
 
     workspace: str = Field("default", description="The workspace they would be said in.")
     events: list[EventDocument] = Field(max_length=_MOST_EVENTS)
+    actor: tuple[str, str] | None = None
+    """Who would say them, and what that is worth: some rules ask. The log's verdict asks itself."""
 
 
 class Rehearsed(_Document):

@@ -12,7 +12,14 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from mlflow_ledger.bus import ChangedMeanwhile, MirrorLog, Position, acting_in
+from mlflow_ledger.bus import (
+    Actor,
+    ChangedMeanwhile,
+    MirrorLog,
+    Position,
+    acting_as,
+    acting_in,
+)
 from mlflow_ledger.consumers import FOLD_VERSION, Ledger
 from mlflow_ledger.consumers.speaking import Verdict, verdict_of
 from mlflow_ledger.consumers.wire import PROTOCOL, check_versions
@@ -146,10 +153,13 @@ class Reader:
         self.check(who)
         self._reach(who["position"])
         self._catch_up()
+        actor = who.get("actor")
         before = acting_in.set(who["workspace"])
+        as_before = acting_as.set(Actor(*actor) if actor else acting_as.get())
         try:
             self.ledger.rehearse(events)
         finally:
+            acting_as.reset(as_before)
             acting_in.reset(before)
 
     def verdicts(self, said: Sequence[tuple[str, int]], timeout_s: float) -> list[Verdict]:

@@ -61,6 +61,7 @@ def test_any_events_get_a_verdict_and_fold_alike_again(
             id=number,
             type=type(event).__name__,
             subject=event.subject,
+            rules=event.rules_version,
             workspace=workspaces[number % len(workspaces)],
         )
         partition = (topic, partition_of(event.key, PARTITIONS[topic]))

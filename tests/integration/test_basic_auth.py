@@ -93,5 +93,50 @@ def test_permissions_hold_and_the_audit_names_the_user(
     assert {row[1:] for row in audited(server, "models:/wine")} == {("ada", "authenticated")}
 
 
+def test_another_user_approves(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that asks for two people whom the server has authenticated, through the server."""
+    client = MlflowClient(server.url, server.url)
+    approval = ("port", "1", "ledger.approve.alias.champion", "Seen.")
+    promotion = ("port", "champion", "1")
+    with user("ada", monkeypatch):
+        client.create_registered_model("port")
+        client.create_model_version("port", "s3://bucket/port")
+        rule = {"kind": "approval", "aliases": ["champion"], "authenticated": True}
+        rule["keepers"] = ["ada"]
+        client.set_registered_model_tag("port", "ledger.rule.two", json.dumps(rule))
+        client.set_model_version_tag(*approval)
+        with pytest.raises(MlflowException, match="Promotion rule 'two', checked by the fold") as e:
+            client.set_registered_model_alias(*promotion)
+        assert e.value.error_code == "PERMISSION_DENIED"
+    granted = httpx.post(
+        f"{server.url}/api/3.0/mlflow/users/permissions/grant",
+        json={
+            "username": "bob", "resource_type": "registered_model", "resource_id": "port",
+            "permission": "EDIT",
+        },
+        auth=("admin", PASSWORDS["admin"]),
+    )  # fmt: skip
+    assert granted.status_code == httpx.codes.OK, granted.text
+    # Whoever gets at the ledger itself is another, whatever they call themselves.
+    run(
+        server.folder, COMMAND, "approve", "ledger:./store", "models:/port/1", "--for", "champion",
+        MLFLOW_LEDGER_ACTOR="bob",
+    )  # fmt: skip
+    with user("ada", monkeypatch), pytest.raises(MlflowException, match="has 0"):
+        client.set_registered_model_alias(*promotion)
+    with user("bob", monkeypatch):
+        client.set_model_version_tag(*approval)
+        with pytest.raises(MlflowException, match="may not change promotion rule 'two'"):
+            client.delete_registered_model_tag("port", "ledger.rule.two")
+    with user("ada", monkeypatch):
+        client.set_registered_model_alias(*promotion)
+        assert client.get_model_version_by_alias("port", "champion").version == "1"
+    rows = audited(server, "models:/port/1")
+    assert rows[-2:] == [
+        ("PromotionApproved", "bob", "authenticated"),
+        ("RegisteredModelAliasSet", "ada", "authenticated"),
+    ]
+
+
 def test_without_a_password_nothing_is_answered(server: Server) -> None:
     assert server.get("/api/2.0/mlflow/experiments/get?experiment_id=0")[0] == 401

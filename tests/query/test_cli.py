@@ -66,9 +66,10 @@ def test_help_names_every_command_and_an_example() -> None:
     text = answer("--help")
     assert examples(text)
     assert COMMANDS == [
-        "archive", "asyncapi", "audit", "backup", "changes", "checkpoint", "collect", "consume",
-        "forward", "history", "keygen", "lineage", "log", "openlineage", "rebuild", "redact",
-        "replay", "restore", "serve", "spool", "sql", "stats", "verify", "webhooks",
+        "approve", "archive", "asyncapi", "audit", "backup", "changes", "checkpoint", "collect",
+        "consume", "forward", "history", "keygen", "lineage", "log", "openlineage", "rebuild",
+        "redact", "replay", "restore", "rules", "serve", "spool", "sql", "stats", "verify",
+        "webhooks",
     ]  # fmt: skip
     for name in COMMANDS:
         summary = program.commands[name].get_short_help_str(100)
@@ -299,6 +300,8 @@ def test_a_missing_ledger_is_named_and_not_made(name: str, tmp_path: Path) -> No
         "replay": version,
         "openlineage": ["--to", f"{tmp_path}/to"],
         "redact": ["runs:/1", "--reason", "x"],
+        "rules": ["models:/m"],
+        "approve": [*version, "--for", "champion"],
         "sql": ["SELECT 1"],
     }.get(name, [])
     result = run(name, f"ledger://{tmp_path}/none", *further)
