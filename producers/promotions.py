@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
+from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
 from mlflow_ledger.query import model_uid
@@ -17,6 +20,7 @@ from mlflow_ledger.query.promotions import (
 )
 from mlflow_ledger.schemas import (
     CommentContent,
+    LedgerError,
     PromotionApprovalWithdrawn,
     PromotionApproved,
     PromotionRuleRemoved,
@@ -27,7 +31,7 @@ from mlflow_ledger.schemas import (
 from .model_versions import ModelVersions
 from .promotion_rule import PromotionRule, Target
 
-__all__ = ["APPROVE_TAG", "RULE_TAG", "Promotions"]
+__all__ = ["APPROVE_TAG", "RULE_TAG", "Promotions", "in_our_words"]
 
 APPROVE_TAG = "ledger.approve."
 RULE_TAG = "ledger.rule."
@@ -115,6 +119,19 @@ class Promotions(ModelVersions):
             super().delete_registered_model_tag(name, key)
         else:
             self.remove_promotion_rule(name, rule)
+
+
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """Have commands meet errors of ours only.
+
+    Raises:
+        LedgerError: what a store has raised as MLflow's.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        raise LedgerError(error.message) from error
 
 
 def rule_in(text: object) -> PromotionRule:

@@ -148,15 +148,13 @@ def _rule_of(targets: tuple[str, ...], **says: Any) -> Any:
 def _store(uri: str) -> Iterator[LedgerRegistryStore]:
     """The registry of a ledger that is there; MLflow's errors in words."""
     ledger_at(uri)
-    from mlflow.exceptions import MlflowException
-
+    from mlflow_ledger.producers.promotions import in_our_words
     from mlflow_ledger.producers.registry_store import LedgerRegistryStore
 
     store = LedgerRegistryStore(uri)
     try:
-        yield store
-    except MlflowException as error:
-        raise click.ClickException(error.message) from error
+        with in_our_words():
+            yield store
     finally:
         store.close()
 
