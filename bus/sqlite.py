@@ -245,6 +245,15 @@ class SqliteLog:
         """The offset up to which every record is shown: all, but where a log is cut."""
         return self.last_offset()
 
+    def subjects(self, kind: str, first: int, last: int) -> list[str]:
+        """What entities of a kind, by their ids, the records between two offsets are about."""
+        rows = self._ask(
+            "SELECT DISTINCT subject FROM events WHERE seq BETWEEN ? AND ? "
+            "AND subject > ? AND subject < ?",
+            first, last, f"{kind}:/", f"{kind}:0",  # 0 is the character that follows the slash
+        )  # fmt: skip
+        return [subject.partition(":/")[2] for (subject,) in rows]
+
     def start(self) -> Position:
         """The position of the first record, which has offset 1."""
         return Position(self.ledger_id, {EMBEDDED: 1})

@@ -118,7 +118,7 @@ class AsOfLedger(Ledger):
 
     def snapshots(self) -> Snapshots:
         """Analytics of this moment."""
-        return PastSnapshots(self, self._folder)
+        return PastSnapshots(self, self._now, self._folder)
 
     def catch_up(self, progress: Progress | None = None) -> Position:
         """Have the state ready; returns the position that it is of."""

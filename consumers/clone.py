@@ -109,6 +109,20 @@ class Clone:
         self.db = self._open()
         self._applied = 0
 
+    def rewind(self, keyed: sqlite3.Connection, touched: list[int], last: int) -> None:
+        """Become analytics of an earlier state, in which no run has a number behind ``last``.
+
+        Of its other runs only those that were touched since are not what they were then.
+        """
+        with self._transaction():
+            for name in (*RUN_TABLES, "history", "inputs"):
+                self.db.execute(f"DELETE FROM fold.{name} WHERE run_no > ?", (last,))
+                self._delete_runs(name, touched)
+            self._load(keyed, touched)
+            self._set("seq", state_seq(keyed))
+            self._set("catalog_seq", -1)
+        self.seq = state_seq(keyed)
+
     def refresh_catalog(self, keyed: sqlite3.Connection) -> None:
         """Copy the small tables again if anything at all was folded since."""
         if self._get("catalog_seq") == self.seq:
@@ -188,19 +202,27 @@ class Clone:
         db.execute("USE analytics")
         return db
 
-    def _load(self, keyed: sqlite3.Connection) -> None:
-        """Copy the whole state, in batches: what is held at once does not grow with the state."""
+    def _load(self, keyed: sqlite3.Connection, numbers: list[int] | None = None) -> None:
+        """Copy the whole state, in batches: what is held at once does not grow with the state.
+
+        With ``numbers``, only what belongs to the runs of these numbers.
+        """
+        wanted = () if numbers is None else (json.dumps(numbers),)
+        among = "" if numbers is None else " WHERE run_no IN (SELECT value FROM json_each(?))"
         for name, columns in RUN_TABLES.items():
             order = "run_no" if name == "runs" else "key, run_no"
-            rows = keyed.execute(f"SELECT {', '.join(columns)} FROM {name} ORDER BY {order}")
+            rows = keyed.execute(
+                f"SELECT {', '.join(columns)} FROM {name}{among} ORDER BY {order}", wanted
+            )
             while batch := rows.fetchmany(_ROW_BATCH):
                 self._insert(name, table(name, columns, batch))
         chunks = keyed.execute(
-            "SELECT run_no, key, points FROM metric_chunks JOIN metric_keys USING (key_no) "
-            "ORDER BY key_no, run_no, seq"
+            "SELECT run_no, key, points FROM metric_chunks JOIN metric_keys USING (key_no)"
+            f"{among} ORDER BY key_no, run_no, seq",
+            wanted,
         )
         self._insert_history(chunks)
-        inputs = keyed.execute("SELECT run_no, name, digest, tags FROM run_inputs")
+        inputs = keyed.execute(f"SELECT run_no, name, digest, tags FROM run_inputs{among}", wanted)
         while batch := inputs.fetchmany(_ROW_BATCH):
             self._insert("inputs", inputs_table(batch))
 

@@ -22,6 +22,7 @@ from .snapshots import Snapshot, Snapshots
 from .state_file import StateFailures, create
 
 if TYPE_CHECKING:
+    from .clone import Clone
     from .ledger import Ledger
 
 __all__ = ["PastSnapshots", "PastStates", "drop_cached_states", "fold_into"]
@@ -31,6 +32,8 @@ _STATE = "state.sqlite"
 _MOST = 4
 """How many moments are kept; of more, the one that nobody has asked for longest goes."""
 _BATCH = 20_000
+_MOST_REWOUND = 20
+"""How many times as many events as the past has, may be taken back: each is looked at."""
 _CACHE_KIB = 256 * 1024
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -131,9 +134,10 @@ class PastStates:
 class PastSnapshots(Snapshots):
     """Analytics of one earlier moment, beside its state."""
 
-    def __init__(self, ledger: Ledger, folder: Callable[[], Path]) -> None:
-        """Of the state in ``folder``."""
+    def __init__(self, ledger: Ledger, now: Ledger, folder: Callable[[], Path]) -> None:
+        """Of the state in ``folder``; ``now`` is the ledger as it is."""
         super().__init__(ledger)
+        self._now = now
         self._made = folder
 
     def enough(self, seq: int, least: int | None = None) -> int:
@@ -157,6 +161,37 @@ class PastSnapshots(Snapshots):
             except (OSError, ValueError, TypeError):
                 continue
         return None
+
+    def rewound(self, keyed: sqlite3.Connection, memory: str) -> Clone | None:
+        """Analytics of the present, with what came since taken back, where that is quicker."""
+        from .clone import Clone
+
+        now = Snapshots(self._now)
+        wholes, cut = now.all(), self._ledger.log.last_offset()
+        if not wholes or not now.stands(wholes[-1]) or self._ledger.log.unbroken_to() != cut:
+            return None
+        whole = wholes[-1]
+        ids = self._now.log.subjects("runs", cut + 1, whole.offset)
+        touched = [
+            int(number)
+            for (number,) in keyed.execute(
+                "SELECT run_no FROM runs WHERE run_id IN (SELECT value FROM json_each(?))",
+                (json.dumps(ids),),
+            )
+        ]
+        (count,) = keyed.execute("SELECT count(*) FROM runs").fetchone()
+        if 2 * len(touched) > count or whole.offset > _MOST_REWOUND * cut:
+            return None
+        try:
+            clone = Clone(str(self._made() / _STATE), whole, memory)
+        except FileNotFoundError:  # another process has just published a newer one
+            return None
+        if not _numbered_alike(keyed, clone, touched):
+            clone.close()
+            return None
+        row = keyed.execute("SELECT seq FROM sqlite_sequence WHERE name = 'runs'").fetchone()
+        clone.rewind(keyed, touched, row[0])
+        return clone
 
     def publish(
         self, seq: int, keyed: sqlite3.Connection, copy_analytics: Callable[[Path], None]
@@ -227,6 +262,19 @@ def fold_into(path: Path, log: SqliteLog, seq: int, folded: Folded | None = None
             if folded is not None:
                 folded(first - begin, total)
         db.execute("PRAGMA journal_mode = DELETE")
+
+
+def _numbered_alike(keyed: sqlite3.Connection, clone: Clone, touched: list[int]) -> bool:
+    """Whether runs have the same numbers here and there, by the first and the last of them."""
+    ends = keyed.execute(
+        "SELECT run_no, run_id FROM runs WHERE run_no IN ("
+        "SELECT min(run_no) FROM runs WHERE run_no NOT IN (SELECT value FROM json_each(?1)) "
+        "UNION SELECT max(run_no) FROM runs WHERE run_no NOT IN (SELECT value FROM json_each(?1)))",
+        (json.dumps(touched),),
+    ).fetchall()
+    numbers = ", ".join(str(number) for number, _ in ends) or "NULL"
+    found = clone.db.execute(f"SELECT run_no, run_id FROM fold.runs WHERE run_no IN ({numbers})")
+    return bool(ends) and sorted(found.fetchall()) == sorted(ends)
 
 
 def _link_analytics(snapshot: Snapshot, folder: Path) -> None:

@@ -21,6 +21,7 @@ from .fold import FOLD_VERSION
 from .older_states import OlderState, OlderStates, Whole
 
 if TYPE_CHECKING:
+    from .clone import Clone
     from .ledger import Ledger
 
 __all__ = ["Snapshot", "Snapshots"]
@@ -100,7 +101,7 @@ class Snapshots:
         None where no snapshot is that old; the state lists no changes.
         """
         return self._older.restore(
-            target, self._of_fold(), lambda state: state.offset <= last and self._stands(state)
+            target, self._of_fold(), lambda state: state.offset <= last and self.stands(state)
         )
 
     def forget_older(self) -> None:
@@ -130,14 +131,18 @@ class Snapshots:
                 for snapshot in reversed(self.all())
                 if snapshot.generation == generation
                 and (seq is None or snapshot.seq <= seq)
-                and self._stands(snapshot)
+                and self.stands(snapshot)
             ),
             None,
         )
 
-    def _stands(self, snapshot: Whole | OlderState) -> bool:
+    def stands(self, snapshot: Whole | OlderState) -> bool:
+        """Whether the last event that a snapshot has folded is that one in the log."""
         stored = self._ledger.log.at(snapshot.offset)
         return stored is not None and stored.record.digest().hex() == snapshot.digest
+
+    def rewound(self, keyed: sqlite3.Connection, memory: str) -> Clone | None:
+        """Analytics for a state, from those of a later one; None where the state is the latest."""
 
     def publish(
         self, seq: int, keyed: sqlite3.Connection, copy_analytics: Callable[[Path], None]
@@ -231,7 +236,7 @@ class Snapshots:
     def _keep_states(self, retired: list[Snapshot], following: Snapshot) -> None:
         """Keep what states that are about to go have otherwise than the one behind them."""
         for snapshot in retired:
-            if snapshot.seq >= following.seq or not self._stands(snapshot):
+            if snapshot.seq >= following.seq or not self.stands(snapshot):
                 continue
             try:
                 self._older.keep(snapshot, following)

@@ -33,13 +33,17 @@ from mlflow_ledger.consumers import (
     plan_collection,
     state_digest,
 )
+from mlflow_ledger.consumers.clone import Clone
 from mlflow_ledger.consumers.snapshots import Snapshots
+from mlflow_ledger.query.sql import run_sql
 from mlflow_ledger.schemas import (
     ArtifactDeleted,
     ArtifactLogged,
     BlobMissing,
     LogMissing,
     PastReadOnly,
+    RunDeleted,
+    RunPurged,
     SettingsError,
     format_time,
 )
@@ -244,6 +248,43 @@ def test_a_collected_blob_is_named_with_its_date(ledger: Ledger) -> None:
     with pytest.raises(BlobMissing) as told:
         past.carrier.get("sha256:" + "0" * 64)
     assert "was collected on" not in str(told.value)
+
+
+def test_analytics_of_the_present_are_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came since is taken out of a copy: new runs, and changes to a few old ones."""
+    ledger = Ledger(tmp_path / "store")
+    for number in range(40):
+        say(ledger, created(f"r{number}"), tagged(f"r{number}", "t", "then"))
+    moment = str(ledger.log.end())
+    say(ledger, tagged("r3", "t", "now"), tagged("r4", "new", "x"), RunPurged(run_id="r5"))
+    say(ledger, RunDeleted(run_id="r6", experiment_epoch=0), created("r40"))
+    for _ in range(3):  # the moment's own analytics are gone with their snapshot
+        analytics = Analytics(ledger)
+        say(ledger, tagged("r40", "t", "later"))
+        analytics.publish()
+        analytics.close()
+    taken: list[int] = []
+    rewind = Clone.rewind
+
+    def noted(clone: Clone, keyed: sqlite3.Connection, touched: list[int], last: int) -> None:
+        taken.append(len(touched))
+        rewind(clone, keyed, touched, last)
+
+    monkeypatch.setattr(Clone, "rewind", noted)
+    for _ in range(2):
+        past = AsOfLedger(ledger, moment)
+        analytics = Analytics(past)
+        found, expected = analytics.digest()
+        assert found == expected
+        sql = "SELECT count(*), count(*) FILTER (WHERE value = 'then') FROM tags"
+        assert run_sql(past, sql)[1] == [(40, 40)]
+        assert run_sql(past, 'SELECT max("offset") FROM audit')[1] == [(past.log.last_offset(),)]
+        analytics.close()
+        past.close()
+    assert taken == [4]  # the next has them from beside the state
+    ledger.close()
 
 
 def test_a_state_is_kept_for_the_next_and_few_are(ledger: Ledger) -> None:
