@@ -19,6 +19,7 @@ from .detail import full
 from .environment import EnvironmentFile
 from .picture import dot, svg
 from .plainly import plainly
+from .prove import proof_of
 from .statement import statement_of
 from .story import Story
 from .story_rows import StoryRow
@@ -40,12 +41,16 @@ class NotWritten(LedgerError):
 
 
 class Bundled(NamedTuple):
-    """What was written; ``digest`` is that of SHA256SUMS, and so of all of it."""
+    """What was written; ``digest`` is that of SHA256SUMS, and so of all of it.
+
+    ``unproved`` says why there is no proof in it, where there is none.
+    """
 
     path: Path
     digest: str
     files: int
     events: int
+    unproved: str | None
 
 
 def bundle(story: Story, target: Path) -> Bundled:
@@ -73,6 +78,7 @@ class _Making:
         self._schemas: set[bytes] = set()
         self._events = 0
         self._environment: list[dict[str, Any]] = []
+        self._unproved: str | None = None
 
     def make(self) -> None:
         """Write every file."""
@@ -90,6 +96,7 @@ class _Making:
                 self._document(f"schemas/{schema['name']}.{fingerprint.hex()}.avsc", schema)
         for file in found.environment:
             self._environment_file(file)
+        self._proof()
         told = {name: self._digest(name) for name in ("events.jsonl", "story.json")}
         ledger_id = self._story.ledger.ledger_id
         self._document("provenance.intoto.json", statement_of(found, ledger_id, told))
@@ -117,7 +124,7 @@ class _Making:
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)
-        return Bundled(target, self._digest("SHA256SUMS"), len(names), self._events)
+        return Bundled(target, self._digest("SHA256SUMS"), len(names), self._events, self._unproved)
 
     def _event(self, entry: Judged, records: IO[bytes], events: IO[bytes]) -> None:
         stored, event, verdict = entry
@@ -156,6 +163,16 @@ class _Making:
                 document.write((b",\n" if number else b"\n") + _line(plainly(row))[:-1])
                 text.write(_sentence(row).encode("utf-8", "backslashreplace"))
             document.write(b"\n]}\n")
+
+    def _proof(self) -> None:
+        """The proof of the version by the newest signed checkpoint, if there is one."""
+        story = self._story
+        try:
+            proof = proof_of(story.ledger, story.lineage.uri)
+        except LedgerError as error:
+            self._unproved = str(error)
+        else:
+            self._document("proofs/version.json", proof.as_json())
 
     def _environment_file(self, file: EnvironmentFile) -> None:
         name = None

@@ -59,6 +59,8 @@ def replay(uri: str, version: str, target: Path | None, as_json: bool) -> None:
     size = human_bytes(done.path.stat().st_size)
     click.echo(f"{done.path}: {done.events} events, {done.files} files, {size}")
     click.echo(f"sha256 of SHA256SUMS: {done.digest}")
+    if done.unproved is not None:
+        click.echo(f"without a proof: {done.unproved}", err=True)
     click.echo(f"check it: unzip {done.path} and run python3 check.py")
 
 

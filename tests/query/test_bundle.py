@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from mlflow_ledger.bus import Settings
 from mlflow_ledger.consumers import Ledger, open_ledger
 from mlflow_ledger.query.bundle_check import check
 from mlflow_ledger.query.bundling import NotWritten, bundle
@@ -307,3 +308,30 @@ def test_a_past_moment_has_a_story_of_its_own(family: Ledger, tmp_path: Path) ->
     assert check(done.path) == []
     assert lineage(past, "models:/cellar/1").version.stage == "None"
     assert document(done.path, "manifest.json")["position"] == made.position
+
+
+def test_a_signed_ledger_gives_a_proof_along(tmp_path: Path) -> None:
+    key = tmp_path / "signing.pem"
+    asked = CliRunner().invoke(program, ["keygen", str(key)])
+    assert asked.exit_code == 0, asked.output
+    ledger = Ledger(tmp_path / "store", Settings(signing_key=key))
+    tell(ledger)
+    done = bundle(story_of(ledger, "models:/cellar/1"), tmp_path / "signed.zip")
+    again = bundle(story_of(ledger, "models:/cellar/1"), tmp_path / "again.zip")
+    assert done.unproved is None
+    assert done.path.read_bytes() == again.path.read_bytes()
+    assert check(done.path) == []
+    proof = tmp_path / "proof.json"
+    with zipfile.ZipFile(done.path) as archive:
+        proof.write_bytes(archive.read("proofs/version.json"))
+    arguments = ["check", str(proof), "--key", f"{key}.pub"]
+    checked_proof = CliRunner().invoke(program, arguments)
+    assert checked_proof.exit_code == 0, checked_proof.output
+    ledger.close()
+
+
+def test_a_ledger_that_nobody_signs_gives_none(made: Path, family: Ledger, tmp_path: Path) -> None:
+    done = bundle(story_of(family, "models:/cellar/1"), tmp_path / "unsigned.zip")
+    assert done.unproved
+    with zipfile.ZipFile(made) as archive:
+        assert not [name for name in archive.namelist() if name.startswith("proofs/")]
