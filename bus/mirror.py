@@ -211,6 +211,14 @@ class MirrorLog(SqliteLog):
         partition, there = self.origin(offset)
         return position_text(self.ledger_id, partition, there + 1)
 
+    def reached(self, offset: int) -> Position:
+        """The position in the topics of who has read all before an offset."""
+        ends: dict[Partition, int] = {}
+        for partition, first, behind in self.stretches():
+            if first < offset:
+                ends[partition] = self.origin(min(behind, offset) - 1)[1] + 1
+        return Position(self.ledger_id, ends)
+
     def sync(self) -> None:
         """Nothing: it is a copy, and the brokers have what it has."""
 

@@ -31,7 +31,7 @@ from .position import EMBEDDED, Partition, Position
 from .selection import Selection
 from .sharing import may_write, share, share_database, sync_file
 from .sqlite_failures import FORMAT, SqliteFailures, identify, log_damaged
-from .sqlite_rows import COLUMNS, INSERT, Dictionary, Fetch, is_cut, record_of, some
+from .sqlite_rows import COLUMNS, INSERT, Dictionary, Fetch, is_as_written, is_cut, record_of, some
 
 __all__ = ["SqliteLog", "Synchronous"]
 
@@ -220,6 +220,23 @@ class SqliteLog:
         """The record at one offset, or None."""
         return next(iter(self.rows(offset, 1, "AND seq = ?", (offset,))), None)
 
+    def offsets(self, first: int, last: int, limit: int) -> list[int]:
+        """The offsets between two at which something stands, readable or not."""
+        rows = self._ask(
+            "SELECT seq FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
+            first, last, limit,
+        )  # fmt: skip
+        return [offset for (offset,) in rows]
+
+    def odd_rows(self) -> Iterator[tuple[str, str]]:
+        """Rows that are not as they were written, though what is read from them is the same."""
+        rows = self._ask("SELECT seq FROM events WHERE seq < 1")
+        yield from ((f"event {seq}", "stands before the first") for (seq,) in rows)
+        rows = self._ask("SELECT seq, CAST(extra AS BLOB) FROM events WHERE extra IS NOT NULL")
+        for seq, extra in rows:
+            if not is_as_written(extra):
+                yield f"event {seq}", "what its row says of its header was written by another"
+
     def last_offset(self) -> int:
         """The offset of the last record, 0 where there is none."""
         return self._ask("SELECT max(seq) FROM events")[0][0] or 0
@@ -258,6 +275,10 @@ class SqliteLog:
     def stream(self, stored: Stored) -> Partition:
         """The partition whose order a record keeps."""
         return stored.partition
+
+    def origin(self, offset: int) -> tuple[Partition, int]:
+        """Where an event stands in the log whose copy this is: partition and offset."""
+        return EMBEDDED, offset
 
     def stretches(self) -> Iterator[tuple[Partition, int, int]]:
         """Events of one partition that stand one behind the other: the first, the one behind."""
@@ -375,6 +396,10 @@ class SqliteLog:
     def damaged(self, what: str) -> LogDamaged:
         """The error to raise where the log is not what was written."""
         return log_damaged(self.path, what)
+
+    def reached(self, offset: int) -> Position:
+        """The position of who has read all before an offset."""
+        return Position(self.ledger_id, {EMBEDDED: offset})
 
     def sync(self) -> None:
         """Make sure that a power cut loses nothing of what stands in the log now."""

@@ -9,7 +9,16 @@ from typing import Any
 
 from mlflow_ledger.schemas import Envelope, Record
 
-__all__ = ["COLUMNS", "INSERT", "Dictionary", "Fetch", "is_cut", "record_of", "some"]
+__all__ = [
+    "COLUMNS",
+    "INSERT",
+    "Dictionary",
+    "Fetch",
+    "is_as_written",
+    "is_cut",
+    "record_of",
+    "some",
+]
 
 Fetch = Callable[[sqlite3.Cursor], list[Any]]
 """Takes rows from a cursor."""
@@ -110,6 +119,16 @@ def some(cursor: sqlite3.Cursor) -> list[Any]:
     return rows
 
 
+def is_as_written(extra: bytes) -> bool:
+    """Whether a row's ``extra`` is written as we write it: there are other ways to say the same."""
+    try:
+        said = json.loads(extra)
+        digest = said.get("contentdigest", "")
+        return json.dumps(said).encode() == extra and digest == digest.lower()
+    except (ValueError, AttributeError):
+        return False
+
+
 def is_cut(rows: list[Any]) -> bool:
     """Whether :func:`some` has stopped early."""
     return _size_bytes(rows) >= _MOST_BYTES
@@ -126,8 +145,8 @@ def record_of(row: tuple[Any, ...]) -> Record:
         ValueError, TypeError: the row is not what was written.
     """
     (
-        _, _, source, number, type_name, time_ms, subject, actor, actorkind, host, client, rules,
-        workspace, header, head, content, extra,
+        _, append_ms, source, number, type_name, time_ms, subject, actor, actorkind, host, client,
+        rules, workspace, header, head, content, extra,
     ) = row  # fmt: skip
     envelope = Envelope(
         source,
@@ -142,8 +161,8 @@ def record_of(row: tuple[Any, ...]) -> Record:
         rules,
         workspace,
     )
-    if not 0 <= time_ms <= _LAST_MS:
-        msg = f"{time_ms} ms is no time"
+    if not 0 <= time_ms <= _LAST_MS or not 0 <= append_ms <= _LAST_MS:
+        msg = f"{time_ms} ms, or {append_ms} ms, is no time"
         raise ValueError(msg)
     if extra is None:
         return Record(envelope, header + head, content)

@@ -9,7 +9,7 @@ from .blobs import Blobs, digest_of
 from .capture import Capture, RowChange
 from .carried import Backlog, Carried, carried
 from .carrier import Carrier
-from .checkpoint import Checkpoint, leaf_data, origin_of
+from .checkpoint import Checkpoint, leaf_data, origin_of, unchecked
 from .checkpointing import Checkpointing
 from .chunks import CHUNK_BYTES
 from .collection import CLAIM_CHECKS, Collection, collect, plan_collection
@@ -27,6 +27,7 @@ from .merkle import (
     consistency_path,
     inclusion_path,
     leaf_hash,
+    leaf_hashes,
     nodes_of,
     root_from_path,
     subtree_hash,
@@ -160,6 +161,7 @@ __all__ = [
     "lag_of",
     "leaf_data",
     "leaf_hash",
+    "leaf_hashes",
     "looked_at",
     "name_conflicts",
     "newest_notes",
@@ -187,6 +189,7 @@ __all__ = [
     "stretches",
     "subtree_hash",
     "transaction",
+    "unchecked",
     "workspace_of",
 ]
 

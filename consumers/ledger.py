@@ -18,6 +18,7 @@ from mlflow_ledger.bus import (
     Position,
     Settings,
     SqliteLog,
+    Stored,
     Writer,
     abandon,
     forkable,
@@ -251,6 +252,10 @@ class Ledger:
         """When the log took the oldest event before ``end`` that this host has not read."""
         assert self.log.end().covers(end)
         return None
+
+    def originals(self) -> Iterator[Stored]:
+        """What stands in the log of which the one here is a copy, as far as it was copied."""
+        return iter(())
 
     def bundles(self) -> Bundles | None:
         """The snapshots for hosts that have no replica yet: one host's ledger has none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +16,7 @@ from mlflow_ledger.bus import (
     MirrorLog,
     Position,
     Settings,
+    Stored,
     move_aside,
 )
 from mlflow_ledger.schemas import LogUnavailable
@@ -144,6 +145,15 @@ class Replicated(Ledger):
         missing = [p for p, offset in end.offsets.items() if here.offset(p) < offset]
         found = [self._reading.at(partition, here.offset(partition)) for partition in missing]
         return min((stored.append_ms for stored in found if stored), default=None)
+
+    def originals(self) -> Iterator[Stored]:
+        """What stands in the topics, as far as this host has copied them.
+
+        Raises:
+            LogUnavailable: the brokers are away.
+        """
+        for batch, _ in self._reading.batches(Position(self.ledger_id), self.log.position()):
+            yield from batch
 
     def bundles(self) -> Bundles | None:
         """The snapshots for new hosts, where there is a blob store that hosts share."""

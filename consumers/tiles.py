@@ -18,16 +18,16 @@ _NAME = re.compile(r"tile/(\d+)/((?:x\d{3}/)*\d{3})(?:\.p/(\d+))?")
 
 
 class Tile(NamedTuple):
-    """A tile by level, index within its level and width; one below 256 is partial."""
+    """A tile by level, number within its level and width; one below 256 is partial."""
 
     level: int
-    index: int
+    number: int
     width: int = WIDTH
 
     @property
     def name(self) -> str:
         """Its path below the tree's prefix, such as ``tile/0/x001/067.p/12``."""
-        digits = f"{self.index:03d}"
+        digits = f"{self.number:03d}"
         digits = digits.zfill(-(-len(digits) // 3) * 3)
         groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
         path = "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
@@ -40,8 +40,8 @@ class Tile(NamedTuple):
         if found is None:
             return None
         level, path, width = found.groups()
-        index = int(path.replace("x", "").replace("/", ""))
-        return cls(int(level), index, int(width or WIDTH))
+        number = int(path.replace("x", "").replace("/", ""))
+        return cls(int(level), number, int(width or WIDTH))
 
     @property
     def leaves(self) -> int:
@@ -51,13 +51,13 @@ class Tile(NamedTuple):
     @property
     def end(self) -> int:
         """How many leaves a tree has at least that this is a tile of."""
-        return (self.index * WIDTH + self.width) * self.leaves
+        return (self.number * WIDTH + self.width) * self.leaves
 
     @staticmethod
     def of_size(size: int, level: int) -> Iterator[Tile]:
         """The tiles of one level of a tree; the last may be partial."""
         hashes = size >> HEIGHT * level
-        yield from (Tile(level, index) for index in range(hashes // WIDTH))
+        yield from (Tile(level, number) for number in range(hashes // WIDTH))
         if hashes % WIDTH:
             yield Tile(level, hashes // WIDTH, hashes % WIDTH)
 

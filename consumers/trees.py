@@ -41,11 +41,11 @@ class TreeBroken(LedgerError):
 class Stretch(NamedTuple):
     """Events of one partition that stand one behind the other in the log of this host.
 
-    ``index`` is that of the first one's leaf: its number in its partition, from 0.
+    ``leaf`` is the number of the first one in its partition, counted from 0.
     """
 
     partition: Partition
-    index: int
+    leaf: int
     first: int
     behind: int
 
@@ -54,9 +54,9 @@ def stretches(log: SqliteLog) -> Iterator[Stretch]:
     """The whole log, in the order in which this host has it."""
     counts: dict[Partition, int] = {}
     for partition, first, behind in log.stretches():
-        index = counts.get(partition, 0)
-        yield Stretch(partition, index, first, behind)
-        counts[partition] = index + behind - first
+        leaf = counts.get(partition, 0)
+        yield Stretch(partition, leaf, first, behind)
+        counts[partition] = leaf + behind - first
 
 
 def signing_key(ledger: Ledger) -> SigningKey | None:
@@ -136,7 +136,7 @@ class Trees:
         """
         self._log.sync()
         found = list(stretches(self._log))
-        sizes = {s.partition: s.index + s.behind - s.first for s in found}
+        sizes = {s.partition: s.leaf + s.behind - s.first for s in found}
         trees = {p: tree for p, size in sizes.items() if (tree := self._tree(p, size)) is not None}
         last: dict[Partition, int] = {}
         try:
@@ -176,7 +176,7 @@ class Trees:
         return tree
 
     def _take_in(self, tree: _Tree, stretch: Stretch) -> None:
-        offset = stretch.first + max(0, tree.size - stretch.index)
+        offset = stretch.first + max(0, tree.size - stretch.leaf)
         while offset < stretch.behind:
             leaves = self._leaves(offset, min(stretch.behind, offset + _SLICE))
             tree.take(leaves)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from mlflow_ledger.bus import EMBEDDED, Partition, Position, Stored
+from mlflow_ledger.bus import Partition, Stored
 from mlflow_ledger.consumers import (
     CLAIM_CHECKS,
     STATE_TABLES,
@@ -16,6 +17,7 @@ from mlflow_ledger.consumers import (
     AnalyticsDamaged,
     Fold,
     Ledger,
+    PublicKey,
     StateDamaged,
     StateFailures,
     create,
@@ -25,6 +27,7 @@ from mlflow_ledger.consumers import (
 from mlflow_ledger.schemas import ArtifactError, LogError, format_time
 
 from .state_difference import Difference, differences
+from .tree_check import TreeCheck, TreeReport, oddity
 
 __all__ = ["Finding", "Progress", "Report", "verify"]
 
@@ -33,7 +36,7 @@ Progress = Callable[[str, int, int], None]
 
 _BATCH = 1000
 _AT_ONCE = 50
-_PARTS = ("log", "state", "analytics", "artifacts")
+_PARTS = ("log", "trees", "state", "analytics", "artifacts")
 _GARBLED = (LogError, ValueError, TypeError, sqlite3.Error)
 """What reading or folding a record raises whose bytes are not what was written."""
 
@@ -68,6 +71,7 @@ class Report:
     analytics: bool | None = None
     artifacts: int = 0
     artifact_bytes: int = 0
+    trees: list[TreeReport] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -75,21 +79,36 @@ class Report:
         """Whether nothing was found."""
         return not self.findings
 
+    @property
+    def signed(self) -> bool:
+        """Whether there was a checkpoint to compare the log with."""
+        return any(tree.checkpoints for tree in self.trees)
 
-def verify(ledger: Ledger, progress: Progress | None = None) -> Report:
+
+def verify(
+    ledger: Ledger,
+    progress: Progress | None = None,
+    keys: Sequence[PublicKey] = (),
+    held: Mapping[str, str] = MappingProxyType({}),
+) -> Report:
     """Replay the log into a fresh state, compare it with the live one, read every artifact.
+
+    The log is compared with what was signed of it: by one of ``keys``; without any, signatures are
+    not checked. ``held`` are checkpoints that somebody has kept, by a name for each.
 
     Nothing is repaired: a state that is damaged, or not the fold of the log, is reported and left
     as it is. A state that is merely behind the log is compared at the position where it stands.
     """
-    return _Verification(ledger, progress or (lambda *_: None)).report
+    trees = TreeCheck(ledger, keys, held)
+    return _Verification(ledger, progress or (lambda *_: None), trees).report
 
 
 class _Verification:
     """One run through everything, finding by finding."""
 
-    def __init__(self, ledger: Ledger, progress: Progress) -> None:
+    def __init__(self, ledger: Ledger, progress: Progress, trees: TreeCheck) -> None:
         self._ledger = ledger
+        self._trees = trees
         self._progress = progress
         self._offset = 0
         self._append_ms: dict[Partition, int] = {}
@@ -108,9 +127,10 @@ class _Verification:
                     self._compare(live, replayed, following)
             self._replay(replayed, self._end)
             self._holes()
+            self._rows()
+            self._signed()
             self._artifacts(replayed)
-            position = Position(ledger.ledger_id, {EMBEDDED: self._offset + 1})
-            self.report.position = str(position)
+            self.report.position = str(ledger.log.reached(self._offset + 1))
             self.report.state_digest = state_digest(replayed)
         if self.report.holds and self.report.state is not None:
             self._analytics()
@@ -127,7 +147,7 @@ class _Verification:
         while self._readable and self._offset < last:
             replayed.execute("BEGIN")
             self._fold.refresh()
-            for stored in self._records(min(_BATCH, last - self._offset)):
+            for stored in self._records(last):
                 self._look(stored)
                 try:
                     verdict = self._fold.apply(stored)
@@ -140,31 +160,36 @@ class _Verification:
             replayed.execute("COMMIT")
             self._progress("log", self._offset, self._end)
 
-    def _records(self, count: int) -> Iterator[Stored]:
-        """The next records, up to ``count`` offsets further; a few of them in memory at a time."""
-        last = self._offset + count
-        while self._readable and self._offset < last:
-            yield from self._some_records(min(_AT_ONCE, last - self._offset))
+    def _records(self, last: int) -> Iterator[Stored]:
+        """The next records up to an offset, at most a batch; a few of them in memory at a time."""
+        first = self._offset
+        while self._readable and self._offset < last and self._offset - first < _BATCH:
+            yield from self._some_records(last)
 
-    def _some_records(self, count: int) -> Iterator[Stored]:
-        first, last = self._offset + 1, self._offset + count
+    def _some_records(self, last: int) -> Iterator[Stored]:
+        offsets = self._ledger.log.offsets(self._offset + 1, last, _AT_ONCE)
+        if not offsets:
+            self._expect(last + 1)
+            return
         try:
-            batch = list(self._ledger.log.rows(first, count, "AND seq <= ?", (last,)))
+            among = "AND seq <= ?"
+            batch = list(self._ledger.log.rows(offsets[0], len(offsets), among, (offsets[-1],)))
         except _GARBLED:
             batch = None
         if batch is not None:
             yield from batch
-            self._expect(last + 1)
+            self._expect(offsets[-1] + 1)
             return
-        for offset in range(first, last + 1):
+        for offset in offsets:
             try:
                 stored = self._ledger.log.at(offset)
             except _GARBLED as error:
+                self._expect(offset)
                 self._unreadable(offset, str(error))
                 return
             if stored is not None:
                 yield stored
-        self._expect(last + 1)
+        self._expect(offsets[-1] + 1)
 
     def _unreadable(self, offset: int, why: str) -> None:
         self._found("log", f"event {offset}", f"cannot be read: {why}")
@@ -185,7 +210,9 @@ class _Verification:
         self._expect(stored.offset)
         self._offset = stored.offset
         self.report.events += 1
-        partition = self._ledger.log.stream(stored)
+        partition = self._trees.note(stored)
+        if (odd := oddity(stored.record, self.report.ledger_id)) is not None:
+            self._found("log", f"event {stored.offset}", odd)
         append_ms = self._append_ms.get(partition, 0)
         if stored.append_ms < append_ms:
             self._found(
@@ -205,6 +232,11 @@ class _Verification:
         gaps.discard(envelope.id)
         self._sources[envelope.source] = (max(highest, envelope.id), gaps)
 
+    def _rows(self) -> None:
+        """Report rows that are not written as we write them, though they still say the same."""
+        for place, message in self._ledger.log.odd_rows():
+            self._found("log", place, message)
+
     def _holes(self) -> None:
         """Report the identities that no record has."""
         self.report.sources = len(self._sources)
@@ -214,6 +246,12 @@ class _Verification:
                 more = f" and {len(gaps) - _SHOWN_HOLES} more" if len(gaps) > _SHOWN_HOLES else ""
                 message = f"ids {shown}{more} of 1 to {highest} are missing"
                 self._found("log", f"source {source}", message)
+
+    def _signed(self) -> None:
+        """Compare the log with its trees, and a copy of it with what it is a copy of."""
+        for part, place, message in self._trees.findings(self._progress, whole=self._readable):
+            self._found(part, place, message)
+        self.report.trees = self._trees.reports
 
     # --- the state
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,29 +20,67 @@ __all__ = ["verify"]
 @click.command(
     short_help="Whether everything still holds.",
     epilog="""\b
-Example:
-  mlflow-ledger verify ledger:./store && echo all is well""",
+Examples:
+  mlflow-ledger verify ledger:./store && echo all is well
+  mlflow-ledger verify ledger:./store --key signing.pem.pub --checkpoint kept-elsewhere.note""",
 )
 @uri
+@click.option(
+    "--key",
+    metavar="PUBLIC",
+    help="Believe checkpoints of this key only: a file with the public key, or the key itself.",
+)
+@click.option(
+    "--checkpoint",
+    "held",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="Compare the log with a checkpoint that was kept elsewhere; may be given several times.",
+)
 @as_json("one document")
-def verify(uri: str, as_json: bool) -> None:
-    """Replay the log, compare the state, read every artifact; status 1 where it does not hold.
+def verify(uri: str, key: str | None, held: tuple[Path, ...], as_json: bool) -> None:
+    """Replay the log, compare state and what was signed, read every artifact; status 1 if not so.
 
     Nothing is changed. A place that does not hold is named: an event by its offset, a row by its
     table and key, an artifact by its path. A state or analytics that differ from the log can be
     made anew by `rebuild`; a log that is damaged comes from a backup only.
     """
+    from mlflow_ledger.consumers import public_keys
     from mlflow_ledger.query.verify import verify as report_of
 
     ledger = ledger_at(uri, present=True)
+    keys = public_keys(ledger, key)
+    notes = {
+        str(path) if not at else f"{path} ({at + 1})": note
+        for path in held
+        for at, note in enumerate(_notes(path.read_text("utf-8", "replace")))
+    }
     with progress_bar() as progress:
-        report = report_of(ledger, progress)
+        report = report_of(ledger, progress, keys, notes)
     if as_json:
         print_json({"holds": report.holds} | plain(report))
     else:
         _print(report)
     if not report.holds:
         raise click.exceptions.Exit(1)
+
+
+def _notes(text: str) -> list[str]:
+    """The checkpoints of a file: one, or several as `checkpoint --show` prints them."""
+    return [f"{note}\n" for note in re.split("\n\n(?!\N{EM DASH})", text.strip())]
+
+
+def _trees(report: Report) -> str:
+    signed = [tree for tree in report.trees if tree.checkpoints]
+    if not signed:
+        return "nothing was signed yet: `checkpoint` does it"
+    count = sum(tree.signed for tree in signed)
+    newest = max(tree.time for tree in signed)
+    by = signed[0].signed_by or "nobody knows: no key was given (--key)"
+    return (
+        f"{sum(tree.checkpoints for tree in signed)} checkpoints of {len(signed)} trees: {count} "
+        f"of {report.events} events, the newest at {newest}, signed by {by}"
+    )
 
 
 def _print(report: Report) -> None:
@@ -55,6 +95,7 @@ def _print(report: Report) -> None:
         analytics = "not compared: they follow from the state"
     checked = {
         "log": f"{report.events} events of {report.sources} sources, up to {report.position}",
+        "trees": _trees(report),
         "state": state,
         "analytics": analytics,
         "artifacts": f"{report.artifacts} blobs, {size}",
@@ -63,6 +104,7 @@ def _print(report: Report) -> None:
     for part, what in checked.items():
         verdict = "DOES NOT HOLD" if part in failed else "holds"
         skipped = part == "analytics" and report.analytics is None
+        skipped |= part == "trees" and verdict == "holds" and not report.signed
         rows.append((part, "skipped" if skipped else verdict, what))
     print_table(("part", "verdict", "what was checked"), rows)
     for finding in report.findings:

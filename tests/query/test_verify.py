@@ -56,7 +56,7 @@ def test_a_sound_ledger_holds(story: Story) -> None:
     assert report.artifacts == 3  # both plots and the model; the draft is deleted
     assert report.artifact_bytes == 23
     assert report.analytics is True
-    assert {what for what, _, _ in told} == {"log", "state", "artifacts", "analytics"}
+    assert {what for what, _, _ in told} == {"log", "trees", "state", "artifacts", "analytics"}
     assert ("log", report.events, report.events) in told
 
 
