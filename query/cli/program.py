@@ -19,6 +19,7 @@ from .asyncapi import asyncapi
 from .audit import audit
 from .backup import backup
 from .changes import changes
+from .check import check
 from .checkpoint import checkpoint
 from .collect import collect
 from .consume import consume
@@ -29,6 +30,7 @@ from .lineage import lineage
 from .log import log
 from .openlineage import openlineage
 from .promotions import approve, rules
+from .prove import prove
 from .rebuild import rebuild
 from .redact import redact
 from .replay import replay
@@ -98,7 +100,7 @@ def _abandon_output() -> None:
 _COMMANDS = (
     log, audit, history, changes, lineage, sql, verify, rebuild, stats, collect, consume, serve,
     spool, forward, asyncapi, archive, backup, restore, keygen, checkpoint, webhooks,
-    replay, openlineage, redact, rules, approve,
+    replay, openlineage, redact, rules, approve, prove, check,
 )  # fmt: skip
 for _command in _COMMANDS:
     program.add_command(_command)

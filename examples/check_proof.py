@@ -1,0 +1,73 @@
+"""Check a proof of mlflow-ledger without mlflow-ledger: check_proof.py proof.json KEY.pub.
+
+It needs Python's hashlib and the package cryptography, and shows who said what, when, in a log
+whose root the key has signed. What a proof is: docs/proofs.md.
+"""
+
+import base64
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+RAW = serialization.Encoding.Raw, serialization.PublicFormat.Raw
+
+
+def signed(note: str, key: Ed25519PublicKey) -> tuple[str, int, bytes]:
+    """Origin, size and root of a checkpoint that the key has signed (C2SP signed-note)."""
+    text, _, lines = note.rpartition("\n\n")
+    text += "\n"
+    for line in lines.splitlines():
+        _, name, signature = line.split(" ")
+        data = base64.b64decode(signature)
+        said = name.encode() + b"\n\x01" + key.public_bytes(*RAW)
+        if data[:4] == hashlib.sha256(said).digest()[:4]:
+            key.verify(data[4:], text.encode())  # raises InvalidSignature
+            origin, size, root, *_ = text.split("\n")
+            return origin, int(size), base64.b64decode(root)
+    sys.exit("the key has not signed this checkpoint")
+
+
+def root_of(leaf: bytes, number: int, size: int, path: list[bytes]) -> bytes:
+    """The root that a path leads to (RFC 6962): its last entry is the root's child."""
+    if size == 1:
+        return leaf if not path else sys.exit("the path is too long")
+    half = 1 << (size - 1).bit_length() - 1
+    if number < half:
+        return node(root_of(leaf, number, half, path[:-1]), path[-1])
+    return node(path[-1], root_of(leaf, number - half, size - half, path[:-1]))
+
+
+def node(left: bytes, right: bytes) -> bytes:
+    """The hash of an inner node."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def main(proof: dict[str, Any], key: Ed25519PublicKey) -> None:
+    """Check each event, and say what its header says."""
+    for event in proof["events"]:
+        origin, size, root = signed(proof["checkpoints"][event["tree"]], key)
+        header, head = event["header"].encode(), base64.b64decode(event["head"])
+        content = bytes.fromhex(event["content_digest"])
+        if event["content"] is not None:
+            assert hashlib.sha256(base64.b64decode(event["content"])).digest() == content
+        framed = [len(header).to_bytes(4, "big"), header, len(head).to_bytes(4, "big"), head]
+        digest = hashlib.sha256(b"".join([*framed, content])).digest()
+        leaf = hashlib.sha256(b"\x00" + digest + event["append_ms"].to_bytes(8, "big")).digest()
+        path = [base64.b64decode(other) for other in event["path"]]
+        assert origin == event["tree"]
+        assert 0 <= event["leaf"] < size
+        assert root_of(leaf, event["leaf"], size, path) == root, "it is not what was signed"
+        said = json.loads(header)
+        print(f"{said['time']} {said['actor']}: {said['type']} {said['subject']}")
+
+
+if __name__ == "__main__":
+    main(
+        json.loads(Path(sys.argv[1]).read_text("utf-8")),
+        serialization.load_pem_public_key(Path(sys.argv[2]).read_bytes()),
+    )
