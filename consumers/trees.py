@@ -246,7 +246,7 @@ class _Tree:
         assert self._holds
         files = list(self._edge.partial())
         self._write(files)
-        self._partial.update(Tile(tile.level, tile.index) for tile, _ in files)
+        self._partial.update(Tile(tile.level, tile.number) for tile, _ in files)
         moment = format_time(int(time_s * 1000))
         made = Checkpoint(self._origin, self.size, self._edge.root(), position, moment)
         self.note = made.signed(self._key, self._name)

@@ -50,12 +50,12 @@ class TreeReport:
     signed_by: str | None
 
 
-def oddity(record: Record, ledger_id: str) -> str | None:
-    """What is odd about a record and shows in no digest of it."""
+def oddity(record: Record, ledger_id: str, *, first: bool) -> str | None:
+    """What is odd about a record, the first of its partition or not, and shows in no digest."""
     content, digest = record.content, record.content_digest
     if content is not None and digest is not None and hashlib.sha256(content).digest() != digest:
         return "has a content that is not the one that it keeps the digest of"
-    if record.envelope.type != LedgerCreated.__name__:
+    if not first or record.envelope.type != LedgerCreated.__name__:
         return None
     try:
         begun = decode(record.envelope.type, record.head, record.content)

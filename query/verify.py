@@ -211,7 +211,8 @@ class _Verification:
         self._offset = stored.offset
         self.report.events += 1
         partition = self._trees.note(stored)
-        if (odd := oddity(stored.record, self.report.ledger_id)) is not None:
+        first = self._trees.is_first(partition)
+        if (odd := oddity(stored.record, self.report.ledger_id, first=first)) is not None:
             self._found("log", f"event {stored.offset}", odd)
         append_ms = self._append_ms.get(partition, 0)
         if stored.append_ms < append_ms:
