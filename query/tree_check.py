@@ -86,9 +86,11 @@ class TreeCheck:
         leaves.add(offset, stored.record.digest(), stored.append_ms)
         return partition
 
-    def findings(
-        self, progress: Callable[[str, int, int], None], *, whole: bool
-    ) -> Iterator[Found]:
+    def is_first(self, partition: Partition) -> bool:
+        """Whether the event that came last is the first of its partition."""
+        return len(self._leaves[partition]) == 1
+
+    def findings(self, progress: Told, *, whole: bool) -> Iterator[Found]:
         """Where the log is not what was signed; ``whole`` says whether all of it could be read."""
         yield from self._foreign()
         for number, partition in enumerate(sorted(self._leaves)):
