@@ -34,7 +34,8 @@ _ENVIRONMENT = {
     "PYTHONWARNINGS": "ignore",
 }
 _GROUPS = (
-    "singles", "creates", "batches", "writers", "searches", "pandas", "history", "disk", "large",
+    "singles", "creates", "batches", "writers", "searches", "pandas", "history", "disk", "signing",
+    "large",
     "kafka-singles", "kafka-decisions", "kafka-writers", "kafka-folds", "kafka-lag", "kafka-reads",
     "kafka-cold", "kafka-serve",
 )  # fmt: skip
@@ -153,6 +154,7 @@ def _group(name: str) -> Callable[[Bench], list[Row]]:
         kafka_services,
         kafka_writes,
         searches,
+        signing,
         writers,
         writes,
     )
@@ -166,6 +168,7 @@ def _group(name: str) -> Callable[[Bench], list[Row]]:
         "pandas": searches.tables,
         "history": searches.histories,
         "disk": disk.disk,
+        "signing": signing.signing,
         "large": searches.large_searches,
         "kafka-singles": kafka_writes.singles,
         "kafka-decisions": kafka_writes.decisions,

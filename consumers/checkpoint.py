@@ -11,10 +11,10 @@ from mlflow_ledger.bus import EMBEDDED, Partition
 from .merkle import HASH_BYTES
 from .note import NoteInvalid, PublicKey, SigningKey, open_note, plain_base64, sign_note
 
-__all__ = ["Checkpoint", "leaf_data", "origin_of", "unchecked"]
+__all__ = ["TIME_BYTES", "Checkpoint", "leaf_data", "origin_of", "unchecked"]
 
 _LEAST_LINES = 3
-_TIME_BYTES = 8
+TIME_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +94,4 @@ def origin_of(ledger_id: str, partition: Partition = EMBEDDED) -> str:
 
 def leaf_data(digest: bytes, append_ms: int) -> bytes:
     """What a leaf is the hash of: the event's digest, and when the log took it, as a u64."""
-    return digest + append_ms.to_bytes(_TIME_BYTES, "big")
+    return digest + append_ms.to_bytes(TIME_BYTES, "big")

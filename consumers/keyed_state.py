@@ -109,6 +109,11 @@ class KeyedState:
         self._gathered = Gathered()
         return self._gathered
 
+    def gather_no_more(self) -> None:
+        """End what :meth:`gather` began."""
+        self.close()
+        self._gathered = None
+
     def trim_changes(self, generation: str, seq: int) -> None:
         """Forget what changed up to ``seq``, if the state still is of this generation."""
         path = self._files.current()

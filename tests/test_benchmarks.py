@@ -35,6 +35,7 @@ ROWS = {
     "writers_worst", "writers_errors", "search_order", "search_pages", "search_filter",
     "search_like", "pandas", "history", "disk", "large_order", "large_pages", "large_filter",
     "large_like",
+    "signing_events", "signing_points",
 }  # fmt: skip
 KAFKA_ROWS = {
     "kafka_log_metric_spool", "kafka_log_metric_ack", "kafka_create_experiment",
