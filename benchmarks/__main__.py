@@ -36,6 +36,7 @@ _ENVIRONMENT = {
 _GROUPS = (
     "singles", "creates", "batches", "writers", "searches", "pandas", "history", "disk", "signing",
     "large",
+    "trace-writes", "trace-searches",
     "kafka-singles", "kafka-decisions", "kafka-writers", "kafka-folds", "kafka-lag", "kafka-reads",
     "kafka-cold", "kafka-serve",
 )  # fmt: skip
@@ -155,6 +156,7 @@ def _group(name: str) -> Callable[[Bench], list[Row]]:
         kafka_writes,
         searches,
         signing,
+        traces,
         writers,
         writes,
     )
@@ -170,6 +172,8 @@ def _group(name: str) -> Callable[[Bench], list[Row]]:
         "disk": disk.disk,
         "signing": signing.signing,
         "large": searches.large_searches,
+        "trace-writes": traces.trace_writes,
+        "trace-searches": traces.trace_searches,
         "kafka-singles": kafka_writes.singles,
         "kafka-decisions": kafka_writes.decisions,
         "kafka-writers": kafka_writes.writers,

@@ -6,6 +6,7 @@ import sys
 import time
 
 from .load import Shape, load
+from .load_traces import load_traces
 from .rows import KAFKA, Kind
 from .sizes import Sizes
 from .stores import Store, Stores, analyze
@@ -70,6 +71,17 @@ class Bench:
         analyzed = Store(Kind.ANALYZED, "large", f"sqlite:///{file}")
         del found[Kind.SQLITE]
         return {Kind.LEDGER: found.pop(Kind.LEDGER), Kind.ANALYZED: analyzed, **found}
+
+    def loaded_traces(self) -> dict[Kind, Store]:
+        """Stores with the traces that are searched."""
+        found = self.stores.make("traces", (Kind.LEDGER, *_SQL), keep=True)
+        for kind, store in found.items():
+            self.say(f"loading {self.sizes.traces} traces into {kind}")
+            load_traces(store, self.sizes.traces)
+            if kind is Kind.POSTGRES and self.stores.postgres is not None:
+                self.stores.postgres.settle("traces")
+        analyzed = self.stores.analyzed(found[Kind.SQLITE])
+        return {**found, Kind.ANALYZED: analyzed}
 
     def history(self) -> tuple[dict[Kind, Store], Shape]:
         """Stores with one run that has one long history."""

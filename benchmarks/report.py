@@ -58,6 +58,9 @@ names another one. Each client library that is installed and can be chosen has a
 - *SQLite, ANALYZEd* is a copy of the loaded SQLite store after `ANALYZE`; PostgreSQL was
   vacuumed and analyzed after loading, as autovacuum does within a minute. ANALYZE makes no
   difference to writes. In the large store SQLite takes part after ANALYZE only.
+- Traces are loaded by `log_spans` into a ledger, by bulk inserts elsewhere. Searches for spans take
+  MLflow's SQLite store minutes where it was never ANALYZEd, so its answer is waited for no longer
+  than a minute, and a ratio to that is the least that it can be.
 - In Kafka each row has topics of its own, as a new ledger gets them. What a process has spooled is
   sent before another store has its turn. A fresh replica, a reader on another host and a cold start
   are processes of their own with a `MLFLOW_LEDGER_HOME` of their own.

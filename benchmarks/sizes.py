@@ -43,6 +43,10 @@ class Sizes:
     """Points of the long history."""
     table_runs: int = 1000
     """Runs that are made a pandas table of."""
+    traces: int = 20_000
+    """Traces of four spans in the store whose traces are searched."""
+    patience_seconds: float = 60.0
+    """A search of traces for which a store takes longer is stopped."""
     repetitions: int = 7
     """How often a search is asked of each store."""
     budget_seconds: float = 40.0
@@ -81,6 +85,8 @@ QUICK = Sizes(
     history_steps=100,
     history_points=5000,
     table_runs=200,
+    traces=200,
+    patience_seconds=20.0,
     repetitions=3,
     budget_seconds=5.0,
     decisions=5,

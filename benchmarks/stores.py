@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -35,6 +36,11 @@ class Store:
         self.experiment_id: str = (
             found.experiment_id if found else self.client.create_experiment(_EXPERIMENT)
         )
+
+    @property
+    def tracking(self) -> Any:
+        """The store itself, for what `MlflowClient` has no method."""
+        return self.client._tracing_client.store  # noqa: SLF001  # there is no public way
 
     def settle(self) -> None:
         """Wait until the brokers have all that this process has logged, where there are any.

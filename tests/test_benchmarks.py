@@ -15,6 +15,7 @@ from mlflow.entities import Run
 
 from benchmarks.__main__ import wanted
 from benchmarks.load import Shape, load_by_client, load_directly
+from benchmarks.load_traces import load_traces_by_store, load_traces_directly
 from benchmarks.report import Report
 from benchmarks.rows import Bound, Goal, Kind, Row, Times, Verdict
 from benchmarks.stores import Store
@@ -25,7 +26,7 @@ TINY = {
     "rounds": 1, "operations": 5, "creates": 2, "small": 2, "middle": 4, "most_versions": 6,
     "most_runs": 6, "writers": 2, "seconds": 0.1, "runs": 30, "large_runs": 40,
     "history_points": 1500, "table_runs": 20, "repetitions": 1, "decisions": 1, "fold_events": 30,
-    "fold_batches": 2, "fold_rounds": 1, "lag_seconds": 0.5, "cold_starts": 1,
+    "fold_batches": 2, "fold_rounds": 1, "lag_seconds": 0.5, "cold_starts": 1, "traces": 60,
 }  # fmt: skip
 ROWS = {
     "log_metric_p50", "log_metric_p99", "log_param_p50", "log_param_p99", "set_tag_p50",
@@ -34,8 +35,12 @@ ROWS = {
     "create_model_version_large", "create_model_version_growth", "log_batch", "writers_rate",
     "writers_worst", "writers_errors", "search_order", "search_pages", "search_filter",
     "search_like", "pandas", "history", "disk", "large_order", "large_pages", "large_filter",
-    "large_like",
     "signing_events", "signing_points",
+    "large_like", "log_spans_small", "log_spans_middle", "start_trace", "get_trace",
+    "traces_latest", "traces_by_tag", "traces_by_duration", "traces_deep", "traces_tag_like",
+    "traces_status", "traces_feedback", "traces_span_name", "traces_span_attribute",
+    "traces_span_rlike", "traces_text", "traces_span_latency", "traces_tokens", "traces_assessed",
+    "traces_correlation",
 }  # fmt: skip
 KAFKA_ROWS = {
     "kafka_log_metric_spool", "kafka_log_metric_ack", "kafka_create_experiment",
@@ -136,6 +141,21 @@ def test_bulk_inserts_leave_what_log_batch_leaves(
         found.append([contents(store, run) for run in runs])
     assert found[0] == found[1]
     assert len(found[0]) == 3
+
+
+def test_bulk_inserts_leave_what_log_spans_leaves(tmp_path: Path) -> None:
+    found = []
+    for load in (load_traces_by_store, load_traces_directly):
+        store = Store(Kind.SQLITE, "store", f"sqlite:///{tmp_path}/{load.__name__}.db")
+        load(store, 12)
+        page, _ = store.tracking.search_traces(locations=[store.experiment_id])
+        traces = [store.tracking.get_trace(info.trace_id).to_dict() for info in page]
+        for trace in traces:
+            for assessment in trace["info"].get("assessments", ()):
+                del assessment["assessment_id"]
+        found.append(traces)
+    assert found[0] == found[1]
+    assert len(found[0]) == 12
 
 
 def contents(store: Store, run: Run) -> list[object]:
