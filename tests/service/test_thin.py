@@ -18,9 +18,11 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from mlflow_ledger.bus import Settings, kafka_place
+from mlflow_ledger.bus import Actor, Settings, acting_as, kafka_place
 from mlflow_ledger.consumers import ThinLedger
 from mlflow_ledger.consumers.replica import find_replica
+from mlflow_ledger.producers.promotion_rule import PromotionRule
+from mlflow_ledger.producers.registry_store import LedgerRegistryStore
 from mlflow_ledger.schemas import LogForeign, LogUnavailable, SettingsError
 from tests.integration.programs import (
     COMMAND,
@@ -69,6 +71,36 @@ def thin(uri: str, home: Path, url: str, **more: Any) -> ThinLedger:
 
 def client_of(place: str, url: str) -> MlflowClient:
     return MlflowClient(f"{place}?query={url}")
+
+
+def test_rules_that_ask_who_somebody_is_are_rehearsed_as_the_client(
+    process: Process, place: str
+) -> None:
+    """The service has another user than the client: what it foretells is about the client's."""
+    store = LedgerRegistryStore(f"{place}?query={process.url}")
+    store.create_registered_model("wine")
+    store.create_model_version("wine", "s3://bucket/wine")
+    rule = PromotionRule(kind="approval", aliases=["champion"], authenticated=True)
+    store.set_promotion_rule("wine", "two", rule)
+
+    def promote() -> None:
+        store.set_registered_model_alias("wine", "champion", "1")
+
+    with pytest.raises(MlflowException, match="not authenticated by a server"):
+        promote()
+    ann, bob = Actor("ann", "authenticated"), Actor("bob", "authenticated")
+    before = acting_as.set(ann)
+    try:
+        with pytest.raises(MlflowException, match="than ann, and has 0"):
+            promote()
+        acting_as.set(bob)
+        store.approve_promotion("wine", 1, "champion")
+        acting_as.set(ann)
+        promote()
+    finally:
+        acting_as.reset(before)
+    assert store.get_model_version_by_alias("wine", "champion").version == 1
+    store.close()
 
 
 def test_what_a_client_says_it_reads_through_the_service(process: Process, place: str) -> None:
