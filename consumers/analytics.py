@@ -165,7 +165,7 @@ class Analytics:
             self.close()
             clone = None
         if clone is None:
-            clone = self._clone = self._make_clone(keyed, floor, seq)
+            clone = self._clone = self._make_clone(generation, floor, seq, keyed)
         try:
             clone.catch_up(keyed)
         except duckdb.Error as error:
@@ -184,9 +184,10 @@ class Analytics:
         if clone.snapshot is not None:
             clone.snapshot.remove()
 
-    def _make_clone(self, keyed: sqlite3.Connection, floor: int, seq: int) -> Clone:
+    def _make_clone(
+        self, generation: str, floor: int, seq: int, keyed: sqlite3.Connection | None = None
+    ) -> Clone:
         """A clone for a reader that sees the state after ``seq`` events; it never starts later."""
-        generation = keyed.execute("PRAGMA database_list").fetchone()[2]
         snapshot = self._snapshots.newest(Path(generation).name, seq)
         if snapshot is not None and snapshot.seq >= floor:
             try:
@@ -199,7 +200,7 @@ class Analytics:
                 if _is_full(error):
                     raise
                 snapshot.remove()
-        rewound = self._snapshots.rewound(keyed, self._memory)
+        rewound = None if keyed is None else self._snapshots.rewound(keyed, self._memory)
         return rewound or Clone(generation, None, self._memory)
 
     def _publish_if_due(self) -> None:
