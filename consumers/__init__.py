@@ -60,12 +60,12 @@ if TYPE_CHECKING:
     from .redaction import (
         Redacted,
         RedactionPlan,
-        Scope,
         check_can_forget,
         finish_redaction,
         plan_redaction,
         redact,
     )
+    from .redaction_scope import Scope
     from .replica import Replica, find_replica
     from .restore import Cut, Restored, Source, restore_to_folder, source_at
     from .restore_topics import restore_to_topics
@@ -212,7 +212,7 @@ _LAZY = {
     "Cut": "restore",
     "Redacted": "redaction",
     "RedactionPlan": "redaction",
-    "Scope": "redaction",
+    "Scope": "redaction_scope",
     "check_can_forget": "redaction",
     "finish_redaction": "redaction",
     "plan_redaction": "redaction",

@@ -31,13 +31,11 @@ from mlflow_ledger.schemas import (
     ArtifactDeleted,
     ArtifactEvent,
     ClaimCheck,
-    CommandRejected,
     ContentRedacted,
     ContentRedactedContent,
     DecodeError,
     Event,
     LogForeign,
-    RegisteredModelEvent,
     decode,
 )
 
@@ -45,6 +43,7 @@ from .collection import collect_blob
 from .ledger import Ledger
 from .past_states import drop_cached_states
 from .place import REDACTING
+from .redaction_scope import Scope, scope_of
 from .sealing import archive_of, sealing_lock
 from .snapshots import Snapshots
 from .state_file import remove_all
@@ -64,40 +63,6 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 200
 
 Told = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Which events are about an entity; as in :class:`ContentRedacted`."""
-
-    entity: str
-    subjects: tuple[str, ...]
-    model_uids: tuple[str, ...] = ()
-    version_uids: tuple[str, ...] = ()
-
-    @property
-    def selection(self) -> Selection:
-        """The records to look at; :meth:`holds` says of each whether it counts."""
-        return Selection(subjects=self.subjects, below=self.subjects)
-
-    def holds(self, stored: Stored) -> bool:
-        """Whether a record of the selection is about the entity."""
-        record = stored.record
-        if record.envelope.type == ContentRedacted.__name__:
-            return False
-        if not self.model_uids and not self.version_uids:
-            return True
-        try:
-            event = decode(record.envelope.type, record.head)
-        except DecodeError:  # whoever cannot read it cannot say that it is about something else
-            return True
-        if self.version_uids and not isinstance(event, CommandRejected):
-            return getattr(event, "version_uid", None) in self.version_uids
-        if isinstance(event, RegisteredModelEvent):
-            return event.model_uid in self.model_uids
-        return record.envelope.subject.startswith(f"{self.entity}/") or (
-            record.envelope.subject == self.entity or not self.version_uids
-        )
 
 
 @dataclass(frozen=True)
@@ -327,13 +292,6 @@ class _Eraser:
             archive.drop_strays(EMBEDDED)
         lock.close()
         return rewritten
-
-
-def scope_of(event: ContentRedacted) -> Scope:
-    """What a redaction is about."""
-    return Scope(
-        event.entity, tuple(event.subjects), tuple(event.model_uids), tuple(event.version_uids)
-    )
 
 
 def check_can_forget(ledger: Ledger) -> None:

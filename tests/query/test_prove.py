@@ -18,12 +18,20 @@ import pytest
 from click.testing import CliRunner
 
 from mlflow_ledger.bus import Settings
-from mlflow_ledger.consumers import Ledger, PublicKey, SigningKey, Trees, read_public_keys
+from mlflow_ledger.consumers import (
+    Ledger,
+    PublicKey,
+    SigningKey,
+    Trees,
+    read_public_keys,
+    redact,
+)
 from mlflow_ledger.query.address import Unknown
 from mlflow_ledger.query.check import Checked, check
 from mlflow_ledger.query.cli import program
 from mlflow_ledger.query.proof import Proof, ProofUnreadable
 from mlflow_ledger.query.prove import Unproved, proof_of
+from mlflow_ledger.query.redacting import scope_about
 from mlflow_ledger.query.verify import verify
 from mlflow_ledger.schemas import (
     ArtifactError,
@@ -129,6 +137,17 @@ def test_a_version_that_nothing_names_has_no_number_to_prove(
     found = check(proof_of(ledger, "models:/wine/2"), keys)
     assert found.problems == []
     assert any("the version's number" in line for line in found.not_proved)
+
+
+def test_proofs_hold_before_and_after_an_erasure(ledger: Ledger, keys: list[PublicKey]) -> None:
+    before = again(proof_of(ledger, f"runs:/{RUN}"))
+    redact(ledger, scope_about(ledger, f"runs:/{RUN}"), "asked for")
+    assert check(before, keys).problems == []
+    after = again(proof_of(ledger, f"runs:/{RUN}"))
+    assert check(after, keys).problems == []
+    assert "forest" not in str(after.as_json())
+    assert again(proof_of(ledger, "models:/wine@champion")).as_json()
+    assert verify(ledger, keys=keys).findings == []
 
 
 def test_a_redacted_event_keeps_its_proof(ledger: Ledger, keys: list[PublicKey]) -> None:
