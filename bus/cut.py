@@ -142,7 +142,7 @@ class _Cut(SqliteLog):
         """The records of a selection from offset ``first`` on; no other is decoded."""
         for begin, end in self.spans:
             between = "SELECT count(*) FROM events WHERE seq BETWEEN ? AND ?"
-            if self._ask(between, begin, end)[0][0] < end - begin + 1:
+            if self.ask(between, begin, end)[0][0] < end - begin + 1:
                 raise self.damaged("events are missing, later ones are there")
         where, values = selection.sql()
         return self.rows(first, limit, where, values)
@@ -151,7 +151,7 @@ class _Cut(SqliteLog):
         """For each event type its name, how many records there are, and their encoded bytes."""
         found: dict[str, tuple[int, int]] = {}
         for begin, end in self.spans:
-            for name, count, size_bytes in self._ask(
+            for name, count, size_bytes in self.ask(
                 "SELECT type, count(*), sum(length(head) + coalesce(length(content), 0)) "
                 "FROM events JOIN schemas USING (schema_no) WHERE seq BETWEEN ? AND ? "
                 "GROUP BY type",

@@ -84,13 +84,13 @@ class MirrorLog(SqliteLog):
         assert self._connection is not None
         return self._connection
 
-    def _ask(self, sql: str, *values: object, fetch: Fetch = sqlite3.Cursor.fetchall) -> list[Any]:
+    def ask(self, sql: str, *values: object, fetch: Fetch = sqlite3.Cursor.fetchall) -> list[Any]:
         """Read what is committed now in the file that is now there."""
         if self.replaced():
             with self._reading:
                 self._close_reader()
                 self._run = (0, 0, EMBEDDED, 0)
-        return super()._ask(sql, *values, fetch=fetch)
+        return super().ask(sql, *values, fetch=fetch)
 
     def damaged(self, what: str) -> MirrorDamaged:
         """The error to raise where the mirror is not what was copied."""
@@ -98,7 +98,7 @@ class MirrorLog(SqliteLog):
 
     def facts(self) -> dict[str, str]:
         """What was said of the copied topics when the mirror began."""
-        return dict(self._ask("SELECT key, value FROM meta WHERE key != 'ledger_id'"))
+        return dict(self.ask("SELECT key, value FROM meta WHERE key != 'ledger_id'"))
 
     def partitions(self) -> Mapping[str, int]:
         """How many partitions each topic has where the log stands."""
@@ -111,12 +111,12 @@ class MirrorLog(SqliteLog):
 
     def mirrored(self) -> dict[Partition, Mirrored]:
         """How far each partition was copied."""
-        rows = self._ask(_MIRRORED)
+        rows = self.ask(_MIRRORED)
         return {(topic, number): Mirrored(*rest) for topic, number, *rest in rows}
 
     def position(self) -> Position:
         """Where to read on in the topics."""
-        rows = self._ask("SELECT topic, partition, next_offset FROM mirrored")
+        rows = self.ask("SELECT topic, partition, next_offset FROM mirrored")
         return Position(self.ledger_id, {(topic, number): at for topic, number, at in rows})
 
     def take(self, records: Iterable[Stored], reached: Position) -> int:
@@ -196,7 +196,7 @@ class MirrorLog(SqliteLog):
     def stretches(self) -> Iterator[tuple[Partition, int, int]]:
         """Events of one partition that stand one behind the other: the first, the one behind."""
         last = self.last_offset()
-        rows = self._ask("SELECT first_seq, topic, partition FROM origins ORDER BY first_seq")
+        rows = self.ask("SELECT first_seq, topic, partition FROM origins ORDER BY first_seq")
         ends = [*(first for first, _, _ in rows[1:]), last + 1]
         for (first, topic, number), behind in zip(rows, ends, strict=False):
             if first <= last:
@@ -244,13 +244,13 @@ class MirrorLog(SqliteLog):
 
     def times(self) -> tuple[int, int] | None:
         """When the first and the last event were appended, in milliseconds since 1970."""
-        ((first, last),) = self._ask("SELECT min(append_ms), max(append_ms) FROM events")
+        ((first, last),) = self.ask("SELECT min(append_ms), max(append_ms) FROM events")
         return None if first is None else (first, last)
 
     def _seq_of(self, topic: str, number: int, offset: int) -> int | None:
         """The first event of a partition that stands there or behind, None where there is none."""
         of_partition = "WHERE topic = ? AND partition = ?"
-        runs = self._ask(
+        runs = self.ask(
             f"SELECT first_seq, first_offset FROM origins {of_partition} AND first_offset <= ? "
             "ORDER BY first_offset DESC LIMIT 1",
             topic, number, offset,
@@ -259,7 +259,7 @@ class MirrorLog(SqliteLog):
             seq = int(first_seq + offset - first_offset)
             if seq < self._run_of(first_seq)[1]:
                 return seq
-        later = self._ask(
+        later = self.ask(
             f"SELECT min(first_seq) FROM origins {of_partition} AND first_offset > ?",
             topic, number, offset,
         )  # fmt: skip
@@ -267,7 +267,7 @@ class MirrorLog(SqliteLog):
 
     def _run_of(self, seq: int) -> tuple[int, int, Partition, int]:
         """The run that an event stands in: its first seq, the one behind it, and whence it came."""
-        rows = self._ask(
+        rows = self.ask(
             "SELECT first_seq, topic, partition, first_offset FROM origins WHERE first_seq <= ? "
             "ORDER BY first_seq DESC LIMIT 1",
             seq,
@@ -275,7 +275,7 @@ class MirrorLog(SqliteLog):
         if not rows:
             raise self.damaged(f"nothing is known of the origin of event {seq}")
         ((first, topic, number, offset),) = rows
-        ((following,),) = self._ask("SELECT min(first_seq) FROM origins WHERE first_seq > ?", first)
+        ((following,),) = self.ask("SELECT min(first_seq) FROM origins WHERE first_seq > ?", first)
         return first, following or self.last_offset() + 1, (topic, number), offset
 
     def runs(self) -> list[tuple[int, int, Partition, int]]:
@@ -283,11 +283,11 @@ class MirrorLog(SqliteLog):
 
         Of each the first and last offset here, the partition, and its first offset there.
         """
-        rows = self._ask(
+        rows = self.ask(
             "SELECT first_seq, topic, partition, first_offset, lead(first_seq) OVER "
             "(ORDER BY first_seq) FROM origins ORDER BY first_seq"
         )
-        ((last,),) = self._ask("SELECT max(seq) FROM events")
+        ((last,),) = self.ask("SELECT max(seq) FROM events")
         return [
             (first, (following or last + 1) - 1, (topic, number), offset)
             for first, topic, number, offset, following in rows
@@ -295,7 +295,7 @@ class MirrorLog(SqliteLog):
 
     def since(self, seq: int, limit: int, but_of: str) -> list[tuple[str, str]]:
         """Type and subject of what stands behind ``seq``, but for what one voice has said."""
-        return self._ask(
+        return self.ask(
             "SELECT type, subject FROM events JOIN schemas USING (schema_no) "
             "JOIN sources USING (source_no) WHERE seq > ? AND source NOT GLOB ? "
             "ORDER BY seq LIMIT ?",
@@ -308,7 +308,7 @@ class MirrorLog(SqliteLog):
         Append times are the brokers', so that they grow along each partition only: behind this
         position there may be older events of other partitions.
         """
-        rows = self._ask("SELECT min(seq) FROM events WHERE append_ms > ?", time_ms)
+        rows = self.ask("SELECT min(seq) FROM events WHERE append_ms > ?", time_ms)
         return Position(self.ledger_id, {EMBEDDED: rows[0][0] or self.last_offset() + 1})
 
 

@@ -18,7 +18,6 @@ from mlflow_ledger.schemas import (
     LogError,
     LogMissing,
     LogUnavailable,
-    Record,
 )
 
 from .appending import Appending
@@ -28,17 +27,17 @@ from .lock import FileLock
 from .log import TOPICS, Outgoing, Stored
 from .onlooker import ChangedMeanwhile, Onlooker
 from .position import EMBEDDED, Partition, Position
-from .selection import Selection
 from .sharing import may_write, share, share_database, sync_file
 from .sqlite_failures import FORMAT, SqliteFailures, identify, log_damaged
-from .sqlite_rows import COLUMNS, INSERT, Dictionary, Fetch, is_as_written, is_cut, record_of, some
+from .sqlite_reading import SqliteReading
+from .sqlite_rows import INSERT, Dictionary, Fetch
 
 __all__ = ["SqliteLog", "Synchronous"]
 
 Synchronous = Literal["normal", "full"]
 
 
-class SqliteLog:
+class SqliteLog(SqliteReading):
     """A log in one SQLite file in WAL mode.
 
     All topics stand in one sequence, one partition each. Any number of processes and threads may
@@ -137,7 +136,7 @@ class SqliteLog:
     def ledger_id(self) -> str:
         """The ledger whose log this is."""
         if self._ledger_id is None:
-            self._ask("SELECT 1")
+            self.ask("SELECT 1")
         assert self._ledger_id is not None
         return self._ledger_id
 
@@ -154,106 +153,6 @@ class SqliteLog:
         """A transaction on the log, committed at its end; hold :attr:`lock` around it."""
         return Appending(self)
 
-    def read(self, position: Position, limit: int | None = None) -> Iterator[Stored]:
-        """The records from a position to the end as it is now, in order of offset.
-
-        Raises:
-            LogDamaged: one of them is missing; an answer must not look whole where it is not.
-        """
-        first, last = max(position.offset(EMBEDDED), 1), self.last_offset()
-        return self._whole(first, last if limit is None else min(last, first + limit - 1))
-
-    def _whole(self, expected: int, end: int) -> Iterator[Stored]:
-        for stored in self._rows(expected, end, None, "", ()):
-            if stored.offset != expected:
-                break
-            yield stored
-            expected += 1
-        if expected <= end:
-            raise self.damaged(f"event {expected} is missing, later ones are there")
-
-    def select(
-        self, selection: Selection, first: int = 1, limit: int | None = None
-    ) -> Iterator[Stored]:
-        """The records of a selection from offset ``first`` on; no other is decoded.
-
-        Raises:
-            LogDamaged: records are missing, perhaps some of these.
-        """
-        last = self.last_offset()
-        if self._ask("SELECT count(*) FROM events WHERE seq <= ?", last)[0][0] < last:
-            raise self.damaged("events are missing, later ones are there")
-        where, values = selection.sql()
-        return self.rows(first, limit, where, values)
-
-    def rows(
-        self,
-        first: int,
-        limit: int | None = None,
-        where: str = "",
-        values: Sequence[object] = (),
-    ) -> Iterator[Stored]:
-        """The records from offset ``first`` on, to the end as it is now.
-
-        ``where`` is a further condition in SQL, ``values`` are bound to its question marks.
-        """
-        return self._rows(first, self.last_offset(), limit, where, values)
-
-    def _rows(
-        self, first: int, last: int, limit: int | None, where: str, values: Sequence[object]
-    ) -> Iterator[Stored]:
-        remaining = -1 if limit is None else limit
-        while first <= last and remaining != 0:
-            batch = 2000 if remaining < 0 else min(2000, remaining)
-            rows = self._ask(
-                f"SELECT {COLUMNS} WHERE seq BETWEEN ? AND ? {where} ORDER BY seq LIMIT ?",
-                max(first, 1), last, *values, batch, fetch=some,
-            )  # fmt: skip
-            for row in rows:
-                yield Stored(EMBEDDED, row[0], row[1], self._record_of(row))
-            if len(rows) < batch and not is_cut(rows):
-                return
-            first = rows[-1][0] + 1
-            remaining -= len(rows) if remaining > 0 else 0
-
-    def at(self, offset: int) -> Stored | None:
-        """The record at one offset, or None."""
-        return next(iter(self.rows(offset, 1, "AND seq = ?", (offset,))), None)
-
-    def offsets(self, first: int, last: int, limit: int) -> list[int]:
-        """The offsets between two at which something stands, readable or not."""
-        rows = self._ask(
-            "SELECT seq FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
-            first, last, limit,
-        )  # fmt: skip
-        return [offset for (offset,) in rows]
-
-    def odd_rows(self) -> Iterator[tuple[str, str]]:
-        """Rows that are not as they were written, though what is read from them is the same."""
-        rows = self._ask("SELECT seq FROM events WHERE seq < 1")
-        yield from ((f"event {seq}", "stands before the first") for (seq,) in rows)
-        rows = self._ask("SELECT seq, CAST(extra AS BLOB) FROM events WHERE extra IS NOT NULL")
-        for seq, extra in rows:
-            if not is_as_written(extra):
-                yield f"event {seq}", "what its row says of its header was written by another"
-
-    def last_offset(self) -> int:
-        """The offset of the last record, 0 where there is none."""
-        return self._ask("SELECT max(seq) FROM events")[0][0] or 0
-
-    def unbroken_to(self) -> int:
-        """The offset up to which every record is shown: all, but where a log is cut."""
-        return self.last_offset()
-
-    def subjects(self, kind: str, first: int, last: int) -> list[str]:
-        """What entities of a kind, by their ids, the records between two offsets are about."""
-        rows = self._ask(
-            "SELECT DISTINCT subject FROM events WHERE seq BETWEEN ? AND ? "
-            "AND subject > ? AND subject < ?",
-            first, last, f"{kind}:/", f"{kind}:0",  # 0 is the character that follows the slash
-        )  # fmt: skip
-        return [subject.partition(":/")[2] for (subject,) in rows]
-
     def start(self) -> Position:
         """The position of the first record, which has offset 1."""
         return Position(self.ledger_id, {EMBEDDED: 1})
@@ -261,25 +160,6 @@ class SqliteLog:
     def end(self) -> Position:
         """The position behind the last record."""
         return Position(self.ledger_id, {EMBEDDED: self.last_offset() + 1})
-
-    def position_at(self, time_ms: int) -> Position:
-        """The position before the first record appended after this moment.
-
-        Append times never decrease, so a binary search by offset finds it without an index.
-        """
-        low, high = 1, self.last_offset() + 1
-        while low < high:
-            middle = (low + high) // 2
-            ((append_ms,),) = self._ask(
-                "SELECT append_ms FROM events WHERE seq >= ? ORDER BY seq LIMIT 1", middle
-            )
-            low, high = (low, middle) if append_ms > time_ms else (middle + 1, high)
-        return Position(self.ledger_id, {EMBEDDED: low})
-
-    def times(self) -> tuple[int, int] | None:
-        """When the first and the last event were appended, in milliseconds since 1970."""
-        first, last = self.at(1), self.at(self.last_offset())
-        return (first.append_ms, last.append_ms) if first and last else None
 
     def stream(self, stored: Stored) -> Partition:
         """The partition whose order a record keeps."""
@@ -341,7 +221,7 @@ class SqliteLog:
             )
             raise LogUnavailable(msg)
 
-    def _ask(self, sql: str, *values: object, fetch: Fetch = sqlite3.Cursor.fetchall) -> list[Any]:
+    def ask(self, sql: str, *values: object, fetch: Fetch = sqlite3.Cursor.fetchall) -> list[Any]:
         """Read what is committed now, on a connection that writes nothing.
 
         One thread after the other: where statements overlap on a connection, a later one would be
@@ -381,12 +261,6 @@ class SqliteLog:
         msg = f"{self.path} is changed again and again while it is read; ask again"
         raise LogUnavailable(msg)
 
-    def _record_of(self, row: tuple[Any, ...]) -> Record:
-        try:
-            return record_of(row)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise self.damaged(f"event {row[0]} cannot be read: {error}") from error
-
     def replaced(self) -> bool:
         """Whether another file now stands at the path (a copied or moved folder)."""
         return self._inode != 0 and inode_of(self._path_text) != self._inode
@@ -394,13 +268,6 @@ class SqliteLog:
     def is_open(self) -> bool:
         """Whether the file was opened, and :meth:`replaced` can tell whether it still is there."""
         return self._inode != 0
-
-    def sizes(self) -> list[tuple[str, int, int]]:
-        """For each event type its name, how many records there are, and their encoded bytes."""
-        return self._ask(
-            "SELECT type, count(*), sum(length(head) + coalesce(length(content), 0)) "
-            "FROM events JOIN schemas USING (schema_no) GROUP BY type ORDER BY type"
-        )
 
     def damaged(self, what: str) -> LogDamaged:
         """The error to raise where the log is not what was written."""
