@@ -173,6 +173,7 @@ class _Making:
             self._unproved = str(error)
         else:
             self._document("proofs/version.json", proof.as_json())
+            self._text("proofs/proof_check.py", _of_package("proof_check.py"))
 
     def _environment_file(self, file: EnvironmentFile) -> None:
         name = None

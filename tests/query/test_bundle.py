@@ -324,6 +324,10 @@ def test_a_signed_ledger_gives_a_proof_along(tmp_path: Path) -> None:
     proof = tmp_path / "proof.json"
     with zipfile.ZipFile(done.path) as archive:
         proof.write_bytes(archive.read("proofs/version.json"))
+        script = Path(archive.extract("proofs/proof_check.py", tmp_path))
+    alone = [sys.executable, "-I", str(script), str(proof), f"{key}.pub"]
+    printed = subprocess.run(alone, capture_output=True, text=True, check=True).stdout
+    assert "ModelVersionCreated models:/cellar" in printed
     arguments = ["check", str(proof), "--key", f"{key}.pub"]
     checked_proof = CliRunner().invoke(program, arguments)
     assert checked_proof.exit_code == 0, checked_proof.output

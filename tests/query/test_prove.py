@@ -289,7 +289,7 @@ def test_the_commands_and_the_script_agree(
     checked = CliRunner().invoke(program, ["check", str(file), "--key", public])
     assert checked.exit_code == 0
     assert checked.output.startswith(f"{entity} in ledger {ledger.ledger_id}: the proof holds\n")
-    script = [sys.executable, "-I", str(ROOT / "examples/check_proof.py"), str(file), public]
+    script = [sys.executable, "-I", str(ROOT / "query/proof_check.py"), str(file), public]
     done = subprocess.run(script, capture_output=True, text=True, check=True)
     assert [line.split(": ")[1] for line in done.stdout.splitlines()] == [
         "RegisteredModelAliasSet models:/wine/1", "ModelVersionCreated models:/wine",

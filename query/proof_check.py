@@ -1,8 +1,11 @@
-"""Check a proof of mlflow-ledger without mlflow-ledger: check_proof.py proof.json KEY.pub.
+"""Check a proof of mlflow-ledger without mlflow-ledger: ``python proof_check.py PROOF KEY.pub``.
 
 It needs Python's hashlib and the package cryptography, and shows who said what, when, in a log
-whose root the key has signed. What a proof is: docs/proofs.md.
+whose root the key has signed; it stands on its own, and bundles hold a copy. docs/proofs.md says
+what a proof is.
 """
+
+from __future__ import annotations
 
 import base64
 import hashlib
@@ -32,10 +35,18 @@ def signed(note: str, key: Ed25519PublicKey) -> tuple[str, int, bytes]:
     sys.exit("the key has not signed this checkpoint")
 
 
+def require(holds: bool, what: str) -> None:
+    """End with status 1 and say what is wrong, where something does not hold."""
+    if not holds:
+        sys.exit(what)
+
+
 def root_of(leaf: bytes, number: int, size: int, path: list[bytes]) -> bytes:
     """The root that a path leads to (RFC 6962): its last entry is the root's child."""
     if size == 1:
-        return leaf if not path else sys.exit("the path is too long")
+        require(not path, "the path is too long")
+        return leaf
+    require(bool(path), "the path is too short")
     half = 1 << (size - 1).bit_length() - 1
     if number < half:
         return node(root_of(leaf, number, half, path[:-1]), path[-1])
@@ -54,20 +65,20 @@ def main(proof: dict[str, Any], key: Ed25519PublicKey) -> None:
         header, head = event["header"].encode(), base64.b64decode(event["head"])
         content = bytes.fromhex(event["content_digest"])
         if event["content"] is not None:
-            assert hashlib.sha256(base64.b64decode(event["content"])).digest() == content
+            shown = hashlib.sha256(base64.b64decode(event["content"])).digest()
+            require(shown == content, "a content is not the one that was digested")
         framed = [len(header).to_bytes(4, "big"), header, len(head).to_bytes(4, "big"), head]
         digest = hashlib.sha256(b"".join([*framed, content])).digest()
         leaf = hashlib.sha256(b"\x00" + digest + event["append_ms"].to_bytes(8, "big")).digest()
         path = [base64.b64decode(other) for other in event["path"]]
-        assert origin == event["tree"]
-        assert 0 <= event["leaf"] < size
-        assert root_of(leaf, event["leaf"], size, path) == root, "it is not what was signed"
+        require(origin == event["tree"] and 0 <= event["leaf"] < size, "it is of another tree")
+        require(root_of(leaf, event["leaf"], size, path) == root, "it is not what was signed")
         said = json.loads(header)
         print(f"{said['time']} {said['actor']}: {said['type']} {said['subject']}")
 
 
 if __name__ == "__main__":
-    main(
-        json.loads(Path(sys.argv[1]).read_text("utf-8")),
-        serialization.load_pem_public_key(Path(sys.argv[2]).read_bytes()),
-    )
+    public_key = serialization.load_pem_public_key(Path(sys.argv[2]).read_bytes())
+    if not isinstance(public_key, Ed25519PublicKey):
+        sys.exit(f"{sys.argv[2]} holds no Ed25519 key")
+    main(json.loads(Path(sys.argv[1]).read_text("utf-8")), public_key)
