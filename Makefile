@@ -37,7 +37,8 @@ test: $(READY)
 test-oldest: $(OLDEST)/.ready
 	$(OLDEST)/bin/pytest $(TESTS_OF_OLDEST)
 
-# What takes longer: brokers that are killed, hosts, services and browsers on Kafka.
+# What takes longer: brokers that are killed, hosts, services and browsers on Kafka; histories of
+# each family there; and the tours of the UI on MLflow's own store.
 test-kafka: $(READY)
 	$(BIN)/pytest -m brokers
 

@@ -55,9 +55,10 @@ STORES = {
 }
 
 
-@pytest.mark.parametrize(
-    "store", ["ledger", pytest.param("kafka", marks=pytest.mark.brokers), "sqlite"]
-)
+LONG = [pytest.param(name, marks=pytest.mark.brokers) for name in ("kafka", "sqlite")]
+
+
+@pytest.mark.parametrize("store", ["ledger", *LONG])
 def test_a_tour_of_the_ui(store: str, tmp_path: Path) -> None:
     """Both stores take the same tour: what MLflow's own complains of is no fault of ours."""
     need_chromium()

@@ -1,4 +1,4 @@
-"""A share of the random histories of each family on a real broker; `make oracle-kafka` has all."""
+"""A share of the random histories of each family on a real broker; `make oracle-kafka` plays all."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ def _named(family: ModuleType) -> str:
     return family.__name__.rpartition("test_")[2]
 
 
+@pytest.mark.brokers
 @pytest.mark.skipif(wants_kafka(), reason="each family plays all of its histories there already")
 @pytest.mark.parametrize("family", FAMILIES, ids=_named)
 def test_a_few_histories(
