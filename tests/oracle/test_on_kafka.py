@@ -1,4 +1,4 @@
-"""A share of the random histories of each family on a real broker; `make oracle-kafka` plays all."""
+"""A share of the random histories of each family on a broker; `make oracle-kafka` plays all."""
 
 from __future__ import annotations
 
