@@ -90,6 +90,27 @@ def exported(folder: Path, store: str) -> list[dict[str, Any]]:
     return [trace.to_dict() for trace in traces]
 
 
+def test_attachments_and_large_spans(tmp_path: Path) -> None:
+    """In process and over HTTP, what is read back is what MLflow's own store has."""
+    found = []
+    for store in ("ledger:./store", "sqlite:///m.db"):
+        done = run(tmp_path, PYTHON, SCRIPTS / "attached.py", MLFLOW_TRACKING_URI=store)
+        found.append(last_json(done.stdout))
+    command = [MLFLOW, "server", "--workers", "2", "--backend-store-uri", "ledger:./other"]
+    with serving(tmp_path, command, "/health") as server:
+        done = run(tmp_path, PYTHON, SCRIPTS / "attached.py", MLFLOW_TRACKING_URI=server.url)
+        found.append(last_json(done.stdout))
+        server.stop()
+        assert server.tracebacks() == []
+    in_process, theirs, over_http = found
+    assert in_process == over_http == theirs
+    kinds = [kind for kind, _, _ in theirs["attachments"]]
+    assert kinds == ["image/png", "audio/wav", "text/plain"]
+    assert [size for _, _, size, _, _ in theirs["sizes"]] == [
+        size * 1024 for size in (200, 256, 257, 300, 2048)
+    ]
+
+
 def test_traces_over_http(tmp_path: Path) -> None:
     command = [MLFLOW, "server", "--workers", "2", "--backend-store-uri", "ledger:./store"]
     with serving(tmp_path, command, "/health") as server:
