@@ -334,7 +334,11 @@ CREATE TABLE traces (
     generation                            INTEGER NOT NULL DEFAULT 0
 );
 
-CREATE INDEX traces_by_time ON traces (experiment_id, timestamp_ms DESC, trace_id);
+-- A trace's row is long, so these hold what is asked most of many. Both hold the same: SQLite would
+-- look for single traces in the first, if it were the only one that answers without the row.
+CREATE INDEX traces_by_time
+    ON traces (experiment_id, timestamp_ms DESC, trace_id, status, session_id);
+CREATE INDEX traces_by_id ON traces (trace_id, experiment_id, timestamp_ms, status, session_id);
 CREATE INDEX traces_by_duration
     ON traces (experiment_id, execution_time_ms, timestamp_ms DESC, trace_id);
 CREATE INDEX traces_by_session ON traces (experiment_id, session_id);
@@ -386,8 +390,11 @@ CREATE TABLE spans (
     PRIMARY KEY (trace_id, span_id)
 );
 
--- What searches for spans look at, without their texts.
-CREATE INDEX spans_by_name ON spans (name, type, status, trace_id);
+-- What searches for spans and counts of them look at, without their texts.
+CREATE INDEX spans_by_name ON spans (
+    name, type, status, trace_id, start_ns, end_ns,
+    model_name, model_provider, input_cost, output_cost, total_cost
+);
 
 -- value and metadata are JSON; error and rationale are text, or a blob with the JSON of a claim
 -- check.
@@ -413,7 +420,8 @@ CREATE TABLE assessments (
     PRIMARY KEY (trace_id, assessment_id)
 );
 
-CREATE INDEX assessments_by_name ON assessments (assessment_type, name);
+CREATE INDEX assessments_by_name
+    ON assessments (assessment_type, name, is_number, number, valid, trace_id);
 
 -- What traces are linked to: runs and prompt versions, which lie elsewhere or nowhere.
 CREATE TABLE trace_links (

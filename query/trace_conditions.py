@@ -18,7 +18,9 @@ from .conditions import Filter, Order, Sql, compare, ilike_sqlite
 
 __all__ = [
     "PAIRS",
+    "PART",
     "TraceSearch",
+    "all_met",
     "count_most",
     "count_traces",
     "order_column",
@@ -28,7 +30,7 @@ __all__ = [
 _SESSION_KEY = '"mlflow.trace.session":'
 PAIRS = {"tag": "trace_tags", "request_metadata": "trace_metadata"}
 _TOLERANCE_MS = 10_000
-_PART = 8
+PART = 8
 """Of so many traces one has to be searched, for what they hold to be looked up in indexes."""
 
 _LITERAL = re.compile(r'"[\w .]+": "(?=\\)')
@@ -86,7 +88,13 @@ def order_column(order: Order) -> str | None:
 def trace_conditions(db: sqlite3.Connection, search: TraceSearch) -> Sql:
     """The conditions of a search on traces that are called ``t``."""
     sql = Sql(" WHERE ")
-    sql += _within(search.experiment_ids)
+    sql += all_met(db, search)
+    return sql
+
+
+def all_met(db: sqlite3.Connection, search: TraceSearch) -> Sql:
+    """Whether a trace that is called ``t`` meets a search: one expression, perhaps NULL."""
+    sql = _within(search.experiment_ids)
     for condition in _Conditions(db, search).all():
         sql.add(" AND ")
         sql += condition
@@ -154,7 +162,7 @@ class _Conditions:
     @functools.cached_property
     def _is_wide(self) -> bool:
         """Whether a good part of all traces is searched."""
-        least = count_most(self._db) // _PART
+        least = count_most(self._db) // PART
         return count_traces(self._db, self._search.experiment_ids, least + 1) > least
 
     def _of_one_span(self, filters: Sequence[Filter]) -> Sql:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .conditions import Filter, Sql
-from .trace_conditions import TraceSearch, trace_conditions
+from .trace_conditions import PART, TraceSearch, count_most, trace_conditions
 
 __all__ = ["Aggregate", "MetricSearch", "gateway_cost", "metric_points"]
 
 _FROM = {
-    "TRACES": "live_traces t",
-    "SPANS": "live_traces t JOIN spans s ON s.trace_id = t.trace_id",
-    "ASSESSMENTS": "assessments a CROSS JOIN live_traces t "
-    "ON t.trace_id = a.trace_id AND a.valid = 1",
+    "TRACES": "traces t",
+    "SPANS": "traces t JOIN spans s ON s.trace_id = t.trace_id",
+    "ASSESSMENTS": "assessments a CROSS JOIN traces t ON t.trace_id = a.trace_id AND a.valid = 1",
 }
 _VALUES = {
     ("TRACES", "trace_count"): "t.trace_id",
     ("TRACES", "session_count"): "t.session_id",
     ("TRACES", "latency"): "t.execution_time_ms",
-    ("SPANS", "span_count"): "s.span_id",
+    ("SPANS", "span_count"): "s.trace_id",
     ("SPANS", "latency"): "(s.end_ns - s.start_ns) / 1000000",
     ("ASSESSMENTS", "assessment_count"): "a.assessment_id",
     ("ASSESSMENTS", "assessment_value"): "a.number",
@@ -42,6 +42,7 @@ _DIMENSIONS = {
 _TIMES = {"TRACES": "t.timestamp_ms", "SPANS": "s.start_ns", "ASSESSMENTS": "t.timestamp_ms"}
 _NS = 1_000_000
 _COSTS = ("input_cost", "output_cost", "total_cost")
+_REAL = (*_COSTS, "assessment_value")
 _MOST = 2**63 - 1
 
 
@@ -72,26 +73,31 @@ def metric_points(
     db: sqlite3.Connection, search: MetricSearch
 ) -> list[tuple[tuple[Any, ...], list[float | None]]]:
     """Of each group its dimensions, the beginning of its time first, and its aggregates."""
+    search = search._replace(experiment_ids=_living(db, search.experiment_ids))
     value = _VALUES.get((search.view, search.metric)) or f"{_OF[search.view]}.{search.metric}"
     keys = [_DIMENSIONS[name] for name in search.dimensions]
     if search.interval_s:
         keys.insert(0, _bucket(search.view, search.interval_s))
     rest = _from_and_where(db, search, value)
     plain = [_plain(search, a, value) for a in search.aggregates if a.percent is None]
-    sql = Sql(f"SELECT {', '.join([*keys, *plain, 'count(*)'])}")
+    ranked = len(plain) < len(search.aggregates)
+    packed = ranked and search.metric not in _REAL
+    sql = Sql("SELECT ")
+    sql.add(", ".join([*keys, *plain, f"json_group_array({value})" if packed else "count(*)"]))
     sql += rest
     _grouped(sql, keys)
     sql.add(" LIMIT ?", search.limit)
     rows = db.execute(sql.text, sql.values).fetchall()
-    lists = _values(db, keys, value, rest) if len(plain) < len(search.aggregates) else {}
+    lists = _values(db, keys, value, rest) if ranked and not packed else {}
     points = []
     for row in rows:
         group, found = tuple(row[: len(keys)]), iter(row[len(keys) :])
+        ordered = sorted(json.loads(row[-1]) if packed else lists.get(group, ()))
         points.append(
             (
                 group,
                 [
-                    next(found) if a.percent is None else _percentile(lists.get(group), a.percent)
+                    next(found) if a.percent is None else _percentile(ordered, a.percent)
                     for a in search.aggregates
                 ],
             )
@@ -99,20 +105,54 @@ def metric_points(
     return points
 
 
+def _living(db: sqlite3.Connection, experiment_ids: Sequence[int]) -> list[int]:
+    """Those of some experiments that are there: asked once, not for each trace."""
+    rows = db.execute(
+        "SELECT experiment_id FROM experiments WHERE lifecycle <> 'purged' "
+        "AND experiment_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(experiment_ids)),),
+    ).fetchall()
+    return [number for (number,) in rows]
+
+
 def _from_and_where(db: sqlite3.Connection, search: MetricSearch, value: str) -> Sql:
-    sql = Sql(f" FROM {_FROM[search.view]}")
-    sql += trace_conditions(db, TraceSearch(search.experiment_ids, search.filters))
+    by_span = search.view == "SPANS" and search.metric in _COSTS
+    traces = trace_conditions(db, TraceSearch(search.experiment_ids, search.filters))
+    if not by_span:
+        traces += _between(search, "t.timestamp_ms", 1)
+    if search.view == "SPANS" and _is_wide(db, search, traces):
+        # The plus keeps SQLite from looking up trace by trace: an index holds all of each span.
+        sql = Sql(" FROM spans s WHERE +s.trace_id IN (SELECT t.trace_id FROM traces t")
+        sql += traces
+        sql.add(")")
+    else:
+        sql = Sql(f" FROM {_FROM[search.view]}")
+        sql += traces
+    if by_span:
+        sql += _between(search, _TIMES["SPANS"], _NS)
     for column, wanted in search.own:
         sql.add(f" AND {column} = ?", wanted)
-    by_span = search.view == "SPANS" and search.metric in _COSTS
-    time, size = (_TIMES["SPANS"], _NS) if by_span else ("t.timestamp_ms", 1)
+    sql.add(f" AND {value} IS NOT NULL")
+    for name in search.dimensions:
+        sql.add(f" AND {_DIMENSIONS[name]} IS NOT NULL")
+    return sql
+
+
+def _is_wide(db: sqlite3.Connection, search: MetricSearch, traces: Sql) -> bool:
+    """Whether the spans of a good part of all traces are counted."""
+    if search.filters:
+        return False
+    least = count_most(db) // PART
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM traces t{traces.text} LIMIT ?)"
+    return bool(db.execute(sql, [*traces.values, least + 1]).fetchone()[0] > least)
+
+
+def _between(search: MetricSearch, time: str, size: int) -> Sql:
+    sql = Sql()
     if search.start_ms is not None:
         sql.add(f" AND {time} >= ?", _bound(search.start_ms * size))
     if search.end_ms is not None:  # all of the last millisecond counts
         sql.add(f" AND {time} < ?", _bound((search.end_ms + 1) * size))
-    sql.add(f" AND {value} IS NOT NULL")
-    for name in search.dimensions:
-        sql.add(f" AND {_DIMENSIONS[name]} IS NOT NULL")
     return sql
 
 
@@ -142,7 +182,7 @@ def _grouped(sql: Sql, keys: Sequence[str]) -> None:
 def _values(
     db: sqlite3.Connection, keys: Sequence[str], value: str, rest: Sql
 ) -> dict[tuple[Any, ...], list[float]]:
-    """All values by group: SQLite has no percentiles."""
+    """All values by group, row by row: in JSON a real number loses its last digits."""
     found: defaultdict[tuple[Any, ...], list[float]] = defaultdict(list)
     columns = ", ".join([*keys, value])
     for row in db.execute(f"SELECT {columns}{rest.text}", rest.values).fetchall():
@@ -150,11 +190,10 @@ def _values(
     return found
 
 
-def _percentile(values: list[float] | None, percent: float) -> float | None:
+def _percentile(ordered: Sequence[float], percent: float) -> float | None:
     """Between the two values next to it, as far as it lies between them."""
-    if not values:
+    if not ordered:
         return None
-    ordered = sorted(values)
     place = percent / 100.0 * (len(ordered) - 1)
     low = int(place)
     high = min(low + 1, len(ordered) - 1)

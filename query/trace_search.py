@@ -10,6 +10,7 @@ from .conditions import Filter, Sql
 from .trace_conditions import (
     PAIRS,
     TraceSearch,
+    all_met,
     count_most,
     count_traces,
     order_column,
@@ -148,12 +149,13 @@ def correlated(
     other: Sequence[Filter],
 ) -> tuple[int, int, int, int]:
     """How many traces there are, meet the one, meet the other, and meet both."""
-    sql = Sql("SELECT count(*), total(a), total(b), total(a AND b) FROM (SELECT ")
-    for filters, name in ((one, "a"), (other, "b")):
-        sql.add("t.trace_id IN (SELECT t.trace_id FROM live_traces t")
-        sql += trace_conditions(db, TraceSearch(experiment_ids, filters))
-        sql.add(f") AS {name}, " if name == "a" else f") AS {name} FROM live_traces t")
+    sql = Sql("WITH looked_at AS MATERIALIZED (SELECT ")
+    for number, filters in enumerate((one, other)):
+        sql.add(", coalesce((" if number else "coalesce((")
+        sql += all_met(db, TraceSearch(experiment_ids, filters))
+        sql.add("), 0) AS b" if number else "), 0) AS a")
+    sql.add(" FROM live_traces t")
     sql += trace_conditions(db, TraceSearch(experiment_ids, base))
-    sql.add(")")
+    sql.add(") SELECT count(*), total(a), total(b), total(a AND b) FROM looked_at")
     everything, ones, others, both = db.execute(sql.text, sql.values).fetchone()
     return everything, int(ones), int(others), int(both)
