@@ -420,8 +420,7 @@ CREATE TABLE assessments (
     PRIMARY KEY (trace_id, assessment_id)
 );
 
-CREATE INDEX assessments_by_name
-    ON assessments (assessment_type, name, is_number, number, valid, trace_id);
+CREATE INDEX assessments_by_name ON assessments (assessment_type, name);
 
 -- What traces are linked to: runs and prompt versions, which lie elsewhere or nowhere.
 CREATE TABLE trace_links (
