@@ -15,7 +15,7 @@ from pathlib import Path
 from mlflow_ledger.bus import Stored, reach
 from mlflow_ledger.schemas import ArtifactError, BlobMissing
 
-from .archive import Archive, ArchivedLedger
+from .archive import Archive, ArchivedLedger, archived_ledgers
 from .blobs import Blobs, write_file
 from .collection import named_blobs
 from .digest import state_digest
@@ -78,6 +78,7 @@ def backup(ledger: Ledger, target: Path | str, told: Told | None = None) -> Back
         ArtifactError: it is not, or the target does not take it.
     """
     told = told or (lambda *_: None)
+    _check_alone(ledger, target)
     ledger.catch_up()
     last, digest, blobs = ledger.query(
         lambda db: (next_offset(db) - 1, state_digest(db), named_blobs(db))
@@ -115,6 +116,20 @@ def backup(ledger: Ledger, target: Path | str, told: Told | None = None) -> Back
         new_bytes=copied.new_bytes + sealed.packed_bytes,
         missing=copied.missing,
     )
+
+
+def _check_alone(ledger: Ledger, target: Path | str) -> None:
+    """Who restores from a place names no ledger: a place holds one."""
+    others = {found.ledger_id for found in archived_ledgers(target)} - {ledger.ledger_id}
+    if others:
+        msg = (
+            f"{target} holds backups of another ledger ({', '.join(sorted(others))}), and this one "
+            f"is {ledger.ledger_id}: name a place of its own"
+        )
+        raise ArtifactError(msg)
+    if isinstance(target, Path) and target.resolve().is_relative_to(ledger.folder.resolve()):
+        msg = f"{target} lies within the ledger {ledger.folder}: name a place outside"
+        raise ArtifactError(msg)
 
 
 def backup_points(place: Path | str, ledger_id: str) -> list[BackupPoint]:

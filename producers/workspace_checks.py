@@ -50,6 +50,8 @@ _CALLS = {
     "set_trace_tag": _TRACE,
     "delete_trace_tag": _TRACE,
     "create_assessment": _TRACE._replace(argument="assessment"),
+    "get_assessment": _TRACE,
+    "update_assessment": _TRACE,
     "delete_assessment": _TRACE,
     "_load_dataset_records": _DATASET,
     "upsert_dataset_records": _DATASET,

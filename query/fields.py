@@ -56,6 +56,9 @@ _PAIRS = {
 }
 """Tables of keys and values, and what their fields are called."""
 
+_NOTED = "version_tags"
+"""Items that tell which tags a version got after its creation: the tags stand elsewhere."""
+
 FIELD_TABLES = (
     *_FIELDS, *_PAIRS, "run_inputs", "run_model_inputs", "run_model_outputs", "model_aliases",
     "trace_links", "items", _FILES,
@@ -95,6 +98,7 @@ class Fields:
             for row in (change.before, change.after):
                 if row is not None:
                     self._learn(change.table, row)
+        changes = [change for change in changes if not _is_inner(change)]
         files = [change for change in changes if change.table == _FILES]
         changes = [change for change in changes if change.table != _FILES]
         before = {(f.entity, f.name): f.value for c in changes for f in self._of(c.table, c.before)}
@@ -163,6 +167,12 @@ class Fields:
             if value is not None:
                 hidden = name.startswith("secret")
                 yield Field(entity, name, _HIDDEN if hidden else _plain(value))
+
+
+def _is_inner(change: RowChange) -> bool:
+    """Whether rules have noted it for themselves, beside what people are shown."""
+    row = change.after or change.before
+    return row is not None and row.get("kind") == _NOTED
 
 
 def _digest_at(db: sqlite3.Connection | None, path: str, owner: str) -> str | None:

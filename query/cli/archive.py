@@ -28,7 +28,7 @@ def archive(uri: str, check: bool, as_json: bool) -> None:
     """
     from mlflow_ledger.consumers import archive_of, check_archive, seal
 
-    ledger = ledger_at(uri)
+    ledger = ledger_at(uri, present=True)
     ledger.catch_up()
     place = archive_of(ledger)
     with progress_bar() as progress:

@@ -29,7 +29,7 @@ def checkpoint(uri: str, show: bool, as_json: bool) -> None:
     """
     from mlflow_ledger.consumers import Trees, newest_notes, origin_of
 
-    ledger = ledger_at(uri)
+    ledger = ledger_at(uri, present=True)
     made = []
     key = None
     if not show:

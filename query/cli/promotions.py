@@ -147,7 +147,7 @@ def _rule_of(targets: tuple[str, ...], **says: Any) -> Any:
 @contextlib.contextmanager
 def _store(uri: str) -> Iterator[LedgerRegistryStore]:
     """The registry of a ledger that is there; MLflow's errors in words."""
-    ledger_at(uri)
+    ledger_at(uri, present=True)
     from mlflow_ledger.producers.promotions import in_our_words
     from mlflow_ledger.producers.registry_store import LedgerRegistryStore
 

@@ -37,7 +37,7 @@ def redact(uri: str, entity: str, reason: str, yes: bool, as_json: bool) -> None
     from mlflow_ledger import consumers
     from mlflow_ledger.query.redacting import scope_about
 
-    ledger = ledger_at(uri)
+    ledger = ledger_at(uri, present=True)
     consumers.check_can_forget(ledger)
     scope = scope_about(ledger, entity)
     if not yes:

@@ -91,7 +91,7 @@ def webhooks(
     if only and since is None:
         msg = "--webhook says whom to replay to; say from when by --since"
         raise click.UsageError(msg)
-    ledger = ledger_at(uri)
+    ledger = ledger_at(uri, present=True)
     path = cursor or ledger.folder / _FILE
     deliveries = Deliveries(path, ledger.ledger_id, looking=status)
     try:

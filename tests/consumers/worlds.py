@@ -344,6 +344,39 @@ class World:
     def say_model_tag_deleted(self) -> Event:
         return say.RegisteredModelTagDeleted(**self._registered(), tag=self._tag())
 
+    def _promotion(self) -> dict[str, Any]:
+        kind, target = self._random.choice((("alias", "alias0"), ("stage", "Staging")))
+        model, number = self._random.randrange(2), self._random.randrange(2)
+        version = {"version_uid": f"v{model}-{number}", "version": number}
+        of = {"model_uid": f"u{model}", "name": f"model{model}"}
+        return {**of, **version, "kind": kind, "target": target}
+
+    def say_promotion_rule_set(self) -> Event:
+        return say.PromotionRuleSet(
+            **self._registered(),
+            rule=self._pick("rule", 2),
+            rule_id=self._pick("id", 4),
+            kind=self._random.choice(("approval", "tag", "metric", "signature")),
+            aliases=["alias0"] if self._random.random() < 0.3 else [],
+            stages=["Staging"] if self._random.random() < 0.3 else [],
+            tag="a",
+            metric="loss",
+            at_least=0.5,
+            content=say.CommentContent(comment="why"),
+        )
+
+    def say_promotion_rule_removed(self) -> Event:
+        return say.PromotionRuleRemoved(**self._registered(), rule=self._pick("rule", 2))
+
+    def say_promotion_approved(self) -> Event:
+        return say.PromotionApproved(**self._promotion())
+
+    def say_promotion_approval_withdrawn(self) -> Event:
+        return say.PromotionApprovalWithdrawn(**self._promotion())
+
+    def say_promotion_checked(self) -> Event:
+        return say.PromotionChecked(**self._promotion(), rule_ids=[self._pick("id", 4)])
+
     def say_alias_set(self) -> Event:
         return say.RegisteredModelAliasSet.model_validate(
             {**self._version(), "alias": self._pick("alias", 3)}

@@ -73,7 +73,7 @@ def test_mlflow_takes_the_uri(name: str, tmp_path: Path, monkeypatch: pytest.Mon
         ("ledger+kafka://h:9092", "cannot be a ledger's name"),
         ("ledger+kafka://h:9092/x?deliver=ack", "option 'deliver' is unknown"),
         ("ledger+kafka://h:9092/x?delivery=never", "option 'delivery'"),
-        ("ledger:./x?as_of=1", "unknown option"),
+        ("ledger:./x?as_of=1", "is no moment"),
         ("ledger:./x#y", "%23"),
         ("ledger:./a%00b", "NUL"),
         ("sqlite:///x.db", "is no ledger URI"),

@@ -25,6 +25,7 @@ def told_apart(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     return {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
 
 
+@pytest.mark.brokers
 def test_in_one_process(tmp_path: Path) -> None:
     found = {}
     for name, uri in STORES.items():

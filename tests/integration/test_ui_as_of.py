@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
 from mlflow_ledger.schemas import format_time
@@ -29,6 +30,7 @@ expect.set_options(timeout=60_000)
 REFUSED = 403
 
 
+@pytest.mark.brokers
 def test_a_tour_of_the_past(tmp_path: Path) -> None:
     need_chromium()
     now = "ledger:./store"

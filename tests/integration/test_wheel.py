@@ -41,7 +41,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
         f"mlflow_ledger/{path.relative_to(ROOT).as_posix()}"
         for folder in FOLDERS
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".py", ".sql", ".avsc", ".typed") or path.name == "py.typed"
+        if path.suffix in (".py", ".sql", ".avsc", ".md", ".typed")
     }
     information = {name for name in names if re.match(r"mlflow_ledger-[^/]+\.dist-info/", name)}
     assert names - information == shipped

@@ -23,6 +23,7 @@ from mlflow_ledger.producers.later import later_methods
 from mlflow_ledger.producers.mcp_access_endpoints import McpAccessEndpoints
 from mlflow_ledger.producers.mcp_server_versions import McpServerVersions
 from mlflow_ledger.producers.mcp_servers import McpServers
+from mlflow_ledger.producers.promotions import Promotions
 from mlflow_ledger.producers.review_queue_items import ReviewQueueItems
 from mlflow_ledger.producers.review_queues import ReviewQueues
 from mlflow_ledger.producers.scorers import Scorers
@@ -53,6 +54,7 @@ INHERITED = {
     "shut_down_async_logging": _QUEUE,
     "log_spans_async": "log_spans in another thread",
     "close": "ours: lets go of files",
+    **dict.fromkeys(vars(Promotions).keys() - vars(AbstractRegistry).keys(), "ours"),
     "test_webhook": "sends a request over the network",
 }
 

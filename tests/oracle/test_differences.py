@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from mlflow.entities import (
+    AssessmentSource,
     ExperimentTag,
+    Feedback,
     GatewayEndpointModelConfig,
     LoggedModelTag,
     Metric,
@@ -220,6 +222,21 @@ def test_a_link_to_a_run_can_be_taken_away(pair: Pair) -> None:
         pair, "search_traces", locations=["0"], filter_string=Text("run_id = '{}'", run_id)
     )
     assert [len(found.value[0]), len(found.other[0])] == [1, 0]
+
+
+def test_the_id_of_an_assessment_is_its_traces_own(pair: Pair) -> None:
+    for number in (1, 2):
+        pair.ok("start_trace", trace_info=trace(number))
+    pair.ok("create_assessment", assessment=feedback(trace_id(1)))
+    _, codes = both(pair, "create_assessment", assessment=feedback(trace_id(2)))
+    assert codes == ["INTERNAL_ERROR", None]
+
+
+def feedback(of: str) -> Feedback:
+    """An assessment of a trace, with an id that its maker chose."""
+    made = Feedback(source=AssessmentSource("HUMAN", "zoë"), trace_id=of, name="good", value=True)
+    made.assessment_id = "a-1"
+    return made
 
 
 def test_a_large_span_is_searched_in_part(pair: Pair) -> None:

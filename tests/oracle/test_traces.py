@@ -266,7 +266,8 @@ def _assessed(
         source=AssessmentSource("HUMAN", "zoë"), trace_id=trace_id(number), create_time_ms=5,
         last_update_time_ms=6, **said,
     )  # fmt: skip
-    made.assessment_id, made.overrides = assessment_id, over
+    made.assessment_id = f"{assessment_id}-{number}"  # ids are a trace's own: docs/differences.md
+    made.overrides = over and f"{over}-{number}"
     return made
 
 
@@ -288,7 +289,10 @@ _feedback = st.builds(
 _expectation = st.builds(
     _assessed, st.just(Expectation), _ids, _assessment_ids, **_said | {"value": _wanted}
 )
-_one = {"trace_id": _trace_ids, "assessment_id": _assessment_ids}
+_one = {
+    "trace_id": _trace_ids,
+    "assessment_id": st.builds("{}-{}".format, _assessment_ids, _ids),
+}
 _prompts = st.builds(PromptVersion, st.sampled_from("pq"), st.integers(1, 2), st.just("hi"))
 CALLS: Calls = {
     "create_assessment": st.fixed_dictionaries({"assessment": _feedback | _expectation}),

@@ -431,6 +431,7 @@ def test_random_histories(tmp_path: Path, template: Template, factory: Factory) 
     play_in_workspaces(tmp_path, template, factory, CORE, look_at_core, EXAMPLES)
 
 
+@pytest.mark.brokers
 @pytest.mark.parametrize("family", list(FAMILIES.values()), ids=list(FAMILIES))
 def test_each_family_in_several_workspaces(
     tmp_path: Path, template: Template, factory: Factory, family: ModuleType
