@@ -67,6 +67,7 @@ def row(ours: float, *goals: Times | Bound, more: bool = False, **peers: float) 
     return Row("id", "work", "ms", "meaning", figures, goals, more_is_better=more)
 
 
+@pytest.mark.brokers
 def test_a_small_run_has_every_row(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     done = program("--large", "--no-kafka", "--json", "--write", str(page))

@@ -44,6 +44,7 @@ def spread(first: int, last: int) -> list[Outgoing]:
     ]
 
 
+@pytest.mark.brokers
 def test_a_broker_is_killed_and_comes_back(tmp_path: Path, spool: Spool) -> None:
     servers()  # skips or fails where there is no Kafka
     why = missing()

@@ -261,6 +261,7 @@ def test_a_forked_child_ends_as_any_process_does(log: KafkaLog) -> None:
     assert len(log.append(many(1, first=2))) == 1
 
 
+@pytest.mark.brokers
 def test_nothing_acknowledged_is_lost_with_a_broker(client: Client, tmp_path: Path) -> None:
     if missing() is not None:
         servers()  # says so

@@ -256,6 +256,7 @@ def test_a_token_that_ends_under_way_is_told(broker: Secure, real: dict[str, str
     log.close()
 
 
+@pytest.mark.brokers
 @pytest.mark.usefixtures("client")
 def test_a_log_outlives_its_tokens(
     broker: Secure, real: dict[str, str], identity: Identity, monkeypatch: pytest.MonkeyPatch

@@ -25,7 +25,6 @@ def told_apart(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     return {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
 
 
-@pytest.mark.brokers
 def test_in_one_process(tmp_path: Path) -> None:
     found = {}
     for name, uri in STORES.items():
@@ -35,6 +34,7 @@ def test_in_one_process(tmp_path: Path) -> None:
     run(tmp_path / "ledger", COMMAND, "verify", "ledger:./store")
 
 
+@pytest.mark.brokers
 @pytest.mark.timeout(600)
 def test_through_a_server(tmp_path: Path) -> None:
     found = {}

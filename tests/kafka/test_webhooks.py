@@ -19,6 +19,7 @@ from tests.integration.receivers import receiving
 from .homes import new_uri
 
 
+@pytest.mark.brokers
 def test_a_cursor_goes_from_host_to_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = new_uri()
     settings = {
