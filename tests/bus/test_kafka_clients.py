@@ -38,6 +38,8 @@ from tests.kafka.topics import configure
 
 from .records import CATALOG, LONG, RUNS, many, outgoing
 
+pytestmark = pytest.mark.brokers
+
 LEDGER_ID = "0123456789abcdef"
 Client = Literal["kafka-python", "librdkafka"]
 

@@ -19,6 +19,8 @@ from tests.kafka.secure import PASSWORD, Secure, secure
 
 from .records import outgoing
 
+pytestmark = pytest.mark.brokers
+
 LEDGER_ID = "0123456789abcdef"
 PAGE = (Path(__file__).parents[2] / "docs" / "kafka.md").read_text("utf-8")
 RIGHTS = rights(PAGE)

@@ -21,6 +21,8 @@ from tests.kafka.secure import KEY_PASSWORD, PASSWORD, USER, Secure, secure
 
 from .records import RUNS, many
 
+pytestmark = pytest.mark.brokers
+
 LEDGER_ID = "0123456789abcdef"
 PREFIX = "MLFLOW_LEDGER_KAFKA_"
 PAGE = Path(__file__).parents[2] / "docs" / "kafka.md"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 
 from .programs import MLFLOW, PYTHON, ROOT, SCRIPTS, last_json, run, unknown
+
+pytestmark = pytest.mark.brokers
 
 
 def stores_below(folder: Path) -> list[str]:

@@ -14,6 +14,8 @@ from .browser import Visit, need_chromium, visiting
 from .programs import MLFLOW, PYTHON, SCRIPTS, last_json, run, serving
 from .test_ui import LAYOUT, UPSTREAM
 
+pytestmark = pytest.mark.brokers
+
 STORES = {
     "ledger": ("ledger:./store", ["--artifacts-destination", "ledger-artifacts:"]),
     "sqlite": ("sqlite:///mlflow.db", []),

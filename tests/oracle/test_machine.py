@@ -414,7 +414,7 @@ def test_random_histories(
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=1500 if long else 40,
+            max_examples=1500 if long else 25,
             stateful_step_count=80 if long else 50,
             deadline=None,
             suppress_health_check=list(HealthCheck),
