@@ -345,8 +345,8 @@ class World:
         return say.RegisteredModelTagDeleted(**self._registered(), tag=self._tag())
 
     def _promotion(self) -> dict[str, Any]:
-        kind, target = self._random.choice((("alias", "alias0"), ("stage", "Staging")))
-        model, number = self._random.randrange(2), self._random.randrange(2)
+        kind, target = self._random.choice((("alias", "guarded"), ("stage", "Staging")))
+        model, number = self._random.randrange(2), 0
         version = {"version_uid": f"v{model}-{number}", "version": number}
         of = {"model_uid": f"u{model}", "name": f"model{model}"}
         return {**of, **version, "kind": kind, "target": target}
@@ -357,8 +357,7 @@ class World:
             rule=self._pick("rule", 2),
             rule_id=self._pick("id", 4),
             kind=self._random.choice(("approval", "tag", "metric", "signature")),
-            aliases=["alias0"] if self._random.random() < 0.3 else [],
-            stages=["Staging"] if self._random.random() < 0.3 else [],
+            aliases=["guarded"],  # what rules refuse has tests of its own
             tag="a",
             metric="loss",
             at_least=0.5,

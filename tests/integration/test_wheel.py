@@ -53,6 +53,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
         "state.sql",
         "analytics.sql",
         "views.sql",
+        "deliveries.sql",
     }
     assert len([name for name in names if name.endswith(".avsc")]) > 50
     assert [name for name in information if name.endswith("licenses/LICENSE")]

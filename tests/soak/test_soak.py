@@ -135,7 +135,7 @@ def test_time_is_told_apart() -> None:
     with Watch() as watch:
         total = sum(range(300_000))
     assert total
-    assert 0 < watch.took.cpu <= watch.took.wall
+    assert 0 < watch.took.cpu <= watch.took.wall + 0.001  # two clocks
 
 
 def day(**changed: object) -> list[str]:
