@@ -25,7 +25,7 @@ from mlflow.store.tracking.abstract_store import AbstractStore as AbstractTracki
 from mlflow.store.workspace.abstract_store import AbstractStore as AbstractWorkspaces
 
 from . import field_policy, stores
-from .sides import Ref, Side, Text, TokenRef, differences, resolve, short
+from .sides import Ref, Side, Text, TokenRef, differences, newest, resolve, short
 from .stores import Factory, Stores, Template, now
 
 __all__ = [
@@ -131,6 +131,7 @@ class Pair:
     def compare(self, method: str, **kwargs: Any) -> Answer:
         """Both stores' answer to one call, with the mismatches left to the caller."""
         self.count += 1
+        self.clock = max(self.clock, newest(kwargs, now()))
         outcomes = [self._one(side, method, kwargs) for side in self.sides]
         (value, error), (other, other_error) = outcomes
         self.outcomes[method, error is None] += 1
@@ -179,9 +180,12 @@ class Pair:
 
     @contextmanager
     def _writing(self, side: Side) -> Iterator[None]:
-        """While something is written, which no two calls do within one millisecond."""
-        while now() <= self.clock:
-            time.sleep(0.0002)
+        """While something is written, in milliseconds in which nothing else reads the clock.
+
+        Neither does another call, nor a test that makes an entity before or after this one: what
+        it was given as a time is never taken for one that a store has read.
+        """
+        self._wait()
         start = now()
         try:
             yield
@@ -190,6 +194,12 @@ class Pair:
             side.starts.append(start)
             side.ends.append(self.clock)
             side.calls.append(self.count)
+            self._wait()
+
+    def _wait(self) -> None:
+        """Until the millisecond is over that was the last to be read."""
+        while now() <= self.clock:
+            time.sleep(0.0002)
 
     def _one(self, side: Side, method: str, kwargs: dict[str, Any]) -> tuple[Any, Exception | None]:
         of_registry = hasattr(AbstractRegistry, method) and method not in _OF_TRACKING

@@ -69,6 +69,21 @@ def resolve(  # noqa: PLR0911 - one line a kind of value
     return value
 
 
+def newest(value: Any, now: int) -> int:
+    """The latest time in an argument that the clock may have shown; 0 where there is none."""
+    if isinstance(value, int):
+        return value if value <= now else 0
+    if isinstance(value, str | Span | type | Enum):
+        return 0
+    if isinstance(value, dict):
+        value = value.values()
+    elif isinstance(getattr(value, "__dict__", None), dict):
+        value = vars(value).values()
+    elif not isinstance(value, list | tuple | set):
+        return 0
+    return max((newest(item, now) for item in value), default=0)
+
+
 @dataclass
 class Side:
     """One of the two couples of stores, with what is needed to read its answers."""

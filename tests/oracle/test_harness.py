@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.entities import Feedback, Metric, Param, RunTag, ViewType
 from mlflow.entities.model_registry import RegisteredModelTag
 from mlflow.exceptions import MlflowException
 
 from .pair import OracleMismatch, Pair, Template, Text, open_pair
-from .stores import make_self
+from .stores import make_self, now
+from .tracing import trace, trace_id
 
 
 @pytest.fixture
@@ -154,6 +155,17 @@ def test_a_wrong_clock_is_caught(twins: Pair) -> None:
     twins.call("set_experiment_tag", experiment_id=experiment, tag=RunTag("a", "b"))
     with pytest.raises(OracleMismatch, match="last_update_time"):
         twins.call("search_experiments", view_type=ViewType.ALL)
+
+
+def test_a_time_that_was_given_is_no_time_of_a_call(twins: Pair) -> None:
+    """However soon before or after a call an entity takes it from the clock."""
+    twins.ok("start_trace", trace_info=trace())
+    for _ in range(50):
+        assert now() > twins.clock
+        given = Feedback(name="good", value=True, trace_id=trace_id(1))
+        made = twins.ok("create_assessment", assessment=given)
+        assert made.create_time_ms == given.create_time_ms
+        assert all(side.starts[-1] > given.create_time_ms for side in twins.sides)
 
 
 def _wrap(pair: Pair, method: str, change: Change) -> None:
