@@ -83,6 +83,7 @@ $(READY): requirements.lock pyproject.toml | $(UV)
 	test -x $(BIN)/python || $(UV) venv --quiet --python "$$(command -v $(PYTHON))" .venv
 	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q $(FOLDERS) tests
 	touch $@
 
 $(OLDEST)/.ready: requirements-oldest.lock pyproject.toml | $(UV)

@@ -1,10 +1,12 @@
-"""The entry points: functions that MLflow calls with keywords to get a store or a repository."""
+"""The entry points: functions that MLflow calls with keywords to get a store or a repository.
+
+Nothing of MLflow's is imported before one is called: MLflow reads its entry points while it is itself
+being imported, and by then this module has to be whole.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
 
 if TYPE_CHECKING:
     from mlflow.genai.scorers.registry import MlflowTrackingStore
@@ -25,7 +27,7 @@ __all__ = [
 
 def tracking_store(store_uri: str, artifact_uri: str | None = None) -> LedgerTrackingStore:
     """MLflow's tracking store on the ledger of a URI."""
-    if MLFLOW_ENABLE_WORKSPACES.get():
+    if _workspaces_are_on():
         from .workspace_stores import WorkspaceTrackingStore
 
         return WorkspaceTrackingStore(store_uri=store_uri, artifact_uri=artifact_uri)
@@ -36,7 +38,7 @@ def tracking_store(store_uri: str, artifact_uri: str | None = None) -> LedgerTra
 
 def registry_store(store_uri: str, tracking_uri: str | None = None) -> LedgerRegistryStore:
     """MLflow's model registry on the ledger of a URI."""
-    if MLFLOW_ENABLE_WORKSPACES.get():
+    if _workspaces_are_on():
         from .workspace_stores import WorkspaceRegistryStore
 
         return WorkspaceRegistryStore(store_uri=store_uri, tracking_uri=tracking_uri)
@@ -69,3 +71,9 @@ def artifact_repository(
         artifact_uri, tracking_uri, registry_uri
     )
     return repository
+
+
+def _workspaces_are_on() -> bool:
+    from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
+
+    return bool(MLFLOW_ENABLE_WORKSPACES.get())

@@ -95,3 +95,10 @@ def test_every_package_is_shipped() -> None:
         for init in (ROOT / folder).rglob("__init__.py")
     }
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == found
+
+
+def test_the_plugin_may_be_imported_before_mlflow() -> None:
+    """MLflow reads its entry points while it is imported: the module has to be whole by then."""
+    command = [sys.executable, "-W", "error", "-c", "import mlflow_ledger.producers.plugin"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

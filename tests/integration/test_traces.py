@@ -81,7 +81,7 @@ def of_threads(traces: list[dict[str, Any]]) -> list[list[str]]:
 
 def exported(folder: Path, store: str) -> list[dict[str, Any]]:
     """What a server on a store answers about spans of a program that knows OpenTelemetry only."""
-    command = [MLFLOW, "server", "--workers", "2", "--backend-store-uri", store]
+    command = [MLFLOW, "server", "--workers", "1", "--backend-store-uri", store]
     with serving(folder, command, "/health") as server:
         run(folder, PYTHON, SCRIPTS / "exported.py", server.url)
         traces = MlflowClient(server.url).search_traces(locations=["0"], max_results=100)
@@ -96,7 +96,7 @@ def test_attachments_and_large_spans(tmp_path: Path) -> None:
     for store in ("ledger:./store", "sqlite:///m.db"):
         done = run(tmp_path, PYTHON, SCRIPTS / "attached.py", MLFLOW_TRACKING_URI=store)
         found.append(last_json(done.stdout))
-    command = [MLFLOW, "server", "--workers", "2", "--backend-store-uri", "ledger:./other"]
+    command = [MLFLOW, "server", "--workers", "1", "--backend-store-uri", "ledger:./other"]
     with serving(tmp_path, command, "/health") as server:
         done = run(tmp_path, PYTHON, SCRIPTS / "attached.py", MLFLOW_TRACKING_URI=server.url)
         found.append(last_json(done.stdout))

@@ -67,7 +67,7 @@ def test_a_tour_of_the_ui(store: str, tmp_path: Path) -> None:
         uri = uri.format(servers=servers(), unique=uuid.uuid4().hex)
     home = {"MLFLOW_LEDGER_HOME": str(tmp_path / "home")}
     made = last_json(run(tmp_path, PYTHON, SCRIPTS / "scene.py", uri, **home).stdout)
-    command = [MLFLOW, "server", "--workers", "2", "--backend-store-uri", uri, *more]
+    command = [MLFLOW, "server", "--workers", "1", "--backend-store-uri", uri, *more]
     with serving(tmp_path, command, "/health", **home) as server, visiting(server.url) as visit:
         look_at_experiments(visit)
         sort_and_filter_runs(visit, made["experiment_id"])

@@ -39,7 +39,7 @@ def test_a_tour_of_the_past(tmp_path: Path) -> None:
     run(tmp_path, PYTHON, SCRIPTS / "afterwards.py", now)
     then = f"{now}?as_of={moment}"
     command = [
-        MLFLOW, "server", "--workers", "2", "--backend-store-uri", then,
+        MLFLOW, "server", "--workers", "1", "--backend-store-uri", then,
         "--artifacts-destination", "ledger-artifacts:",
     ]  # fmt: skip
     with serving(tmp_path, command, "/health") as server, visiting(server.url) as visit:

@@ -62,7 +62,7 @@ def test_a_tour_of_traces(store: str, tmp_path: Path) -> None:
     need_chromium()
     uri, more = STORES[store]
     made = last_json(run(tmp_path, PYTHON, SCRIPTS / "traced_scene.py", uri).stdout)
-    command = [MLFLOW, "server", "--workers", "2", "--backend-store-uri", uri, *more]
+    command = [MLFLOW, "server", "--workers", "1", "--backend-store-uri", uri, *more]
     with serving(tmp_path, command, "/health") as server, visiting(server.url) as visit:
         for name, (place, texts) in PAGES.items():
             visit.open(place.format(**made))
