@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,7 @@ class FamilyMachine(RuleBasedStateMachine):
 
     def resolve(self, value: Any) -> Any:
         if isinstance(value, _Made):
-            there = self.made[value.maker]
-            if value.number == _NOT_THERE or not there:
-                return "123456" if value.maker == "create_experiment" else "f" * 32
-            return there[value.number % len(there)]
+            return self.made_by(value.maker, value.number)
         if isinstance(value, Place):
             return (self.pair.folder / value.name).as_uri()
         if isinstance(value, dict):
@@ -112,8 +110,19 @@ class FamilyMachine(RuleBasedStateMachine):
         if is_dataclass(value) and not isinstance(value, type):
             given = {field.name: getattr(value, field.name) for field in fields(value)}
             resolved = self.resolve(given)
-            return value if resolved == given else replace(value, **resolved)
+            if resolved == given:
+                return value
+            twin = copy.copy(value)  # its maker may take other arguments than its fields
+            for name, item in resolved.items():
+                object.__setattr__(twin, name, item)
+            return twin
         return [self.resolve(item) for item in value] if isinstance(value, list) else value
+
+    def made_by(self, maker: str, number: int) -> str:
+        there = self.made[maker]
+        if number == _NOT_THERE or not there:
+            return "123456" if maker == "create_experiment" else "f" * 32
+        return there[number % len(there)]
 
     def teardown(self) -> None:
         try:
