@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # MLflow reads the key once, when its models are imported; both stores must have the same.
 os.environ.setdefault("MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY", Fernet.generate_key().decode())
@@ -59,3 +59,16 @@ def pair(tmp_path: Path, template: Template, factory: Factory) -> Iterator[Pair]
 
 
 settings.register_profile("long")  # read by test_machine.py, which sets its own bounds
+settings.register_profile("as-found", phases=[each for each in Phase if each != Phase.shrink])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if wants_kafka() or wants_thin():  # where to make a history small takes too long
+        settings.load_profile(config.getoption("--hypothesis-profile") or "as-found")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave Hypothesis the five minutes in which it makes a history small that failed."""
+    for item in items:
+        if "histories" in item.name and item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(900))

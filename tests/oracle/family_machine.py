@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from hypothesis.stateful import (
 
 from .pair import Factory, Pair, Ref, Template, open_pair
 
-__all__ = ["Calls", "Look", "made", "play"]
+__all__ = ["Calls", "FamilyMachine", "Lenient", "Look", "Place", "bounds", "made", "play"]
 
 Calls = Mapping[str, st.SearchStrategy[dict[str, Any]]]
 """By method of the store the arguments that may be drawn; :func:`made` stands for ids."""
@@ -42,6 +43,13 @@ def made(maker: str) -> st.SearchStrategy[Any]:
     return st.integers(0, _NOT_THERE).map(lambda number: _Made(maker, number))
 
 
+@dataclass(frozen=True)
+class Place:
+    """The URI of a folder beside the pair's own."""
+
+    name: str
+
+
 def play(
     folder: Path,
     template: Template,
@@ -59,15 +67,17 @@ def play(
         pair = open_pair(folder / str(next(count)), template, factory)
         return machine_of(calls)(pair, look)
 
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-        ),
+    run_state_machine_as_test(machine, settings=bounds(examples, steps))
+
+
+def bounds(examples: int, steps: int) -> settings:
+    """How many histories are played, of how many steps."""
+    return settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
     )
 
 
@@ -92,23 +102,50 @@ class FamilyMachine(RuleBasedStateMachine):
 
     def resolve(self, value: Any) -> Any:
         if isinstance(value, _Made):
-            there = self.made[value.maker]
-            if value.number == _NOT_THERE or not there:
-                return "123456" if value.maker == "create_experiment" else "f" * 32
-            return there[value.number % len(there)]
+            return self.made_by(value.maker, value.number)
+        if isinstance(value, Place):
+            return (self.pair.folder / value.name).as_uri()
         if isinstance(value, dict):
             return {key: self.resolve(item) for key, item in value.items()}
         if is_dataclass(value) and not isinstance(value, type):
             given = {field.name: getattr(value, field.name) for field in fields(value)}
             resolved = self.resolve(given)
-            return value if resolved == given else replace(value, **resolved)
+            if resolved == given:
+                return value
+            twin = copy.copy(value)  # its maker may take other arguments than its fields
+            for name, item in resolved.items():
+                object.__setattr__(twin, name, item)
+            return twin
         return [self.resolve(item) for item in value] if isinstance(value, list) else value
+
+    def made_by(self, maker: str, number: int) -> str:
+        there = self.made[maker]
+        if number == _NOT_THERE or not there:
+            return "123456" if maker == "create_experiment" else "f" * 32
+        return there[number % len(there)]
 
     def teardown(self) -> None:
         try:
             self.look(self.pair, self.made)
         finally:
             self.pair.close()
+
+
+class Lenient:
+    """A pair of which whatever is looked at may also be missing, on both sides alike."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+
+    def ok(self, method: str, **kwargs: Any) -> Any:
+        nothing = ([], None) if method == "_load_dataset_records" else []
+        return self.pair.call(method, **kwargs).value or nothing
+
+    def pages(self, method: str, size: int, **kwargs: Any) -> Any:
+        return self.pair.call(method, max_results=size, **kwargs).value or []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.pair, name)
 
 
 def machine_of(calls: Calls) -> type[FamilyMachine]:

@@ -89,12 +89,14 @@ class OracleMismatch(AssertionError):
 class Pair:
     """The two couples of stores, called in step."""
 
+    folder: Path
+
     def __init__(self, oracle: Stores, other: Stores, opened: int, seed: int = 0) -> None:
         self.sides = (Side(0, *oracle), Side(1, *other))
         self.seed, self.count = seed, 0
         self.outcomes: Counter[tuple[str, bool]] = Counter()  # method, whether it succeeded
         self.known: dict[str, str] = {}  # the other store's ids by the oracle's, where they differ
-        self.leftovers: set[str] = set()  # methods whose answers in MLflow hold what was purged
+        self.leftovers: set[str] = set()  # methods whose answers in MLflow hold too much
         for side in self.sides:
             location = side.tracking.get_experiment("0").artifact_location
             side.root = location.removesuffix("0").rstrip("/")
@@ -302,4 +304,6 @@ def open_pair(folder: Path, template: Template, factory: Factory, seed: int = 0)
     oracle = stores.open_sql(template[0])
     stores.ids[oracle[0].db_uri] = itertools.count(1)
     other = factory(folder / "other")
-    return Pair(oracle, other, template[1][0], seed)
+    made = Pair(oracle, other, template[1][0], seed)
+    made.folder = folder
+    return made

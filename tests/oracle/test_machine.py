@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -34,6 +33,7 @@ from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
 
 from . import look
 from . import machine_values as v
+from .family_machine import bounds
 from .machine_odd import OddCalls
 from .methods import METHODS, NEVER_REFUSED
 from .pair import Factory, Pair, Ref, Template, open_pair
@@ -384,13 +384,7 @@ def test_random_histories_on_kafka(tmp_path: Path, template: Template) -> None:
 
     run_state_machine_as_test(
         machine,
-        settings=settings(
-            max_examples=6,
-            stateful_step_count=60,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-        ),
+        settings=bounds(6, 60),
     )
 
 
@@ -413,13 +407,7 @@ def test_random_histories(
     OUTCOMES.clear()
     run_state_machine_as_test(
         machine,
-        settings=settings(
-            max_examples=1500 if long else 25,
-            stateful_step_count=80 if long else 50,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-        ),
+        settings=bounds(1500 if long else 25, 80 if long else 50),
     )
     if long:  # in fewer histories a rare one may be missing
         assert {method for method in METHODS if not OUTCOMES[method, True]} == set()

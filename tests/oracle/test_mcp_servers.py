@@ -351,6 +351,7 @@ CALLS: Calls = {
     "update_mcp_server_version": st.fixed_dictionaries(
         _one, optional={"status": st.sampled_from(MCPStatus), "last_updated_by": _texts}
     ),
+    "get_mcp_server_version": st.fixed_dictionaries(_one),
     "delete_mcp_server_version": st.fixed_dictionaries(_one),
     "set_mcp_server_alias": st.fixed_dictionaries({**_one, "alias": _aliases}),
     "delete_mcp_server_alias": st.fixed_dictionaries({"name": _names, "alias": _aliases}),

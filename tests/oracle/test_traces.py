@@ -17,8 +17,9 @@ from mlflow.entities import (
 )
 from mlflow.entities.assessment import ExpectationValue, FeedbackValue
 from mlflow.entities.model_registry import PromptVersion
+from mlflow.entities.trace_metrics import AggregationType, MetricAggregation, MetricViewType
 
-from .family_machine import Calls, play
+from .family_machine import Calls, Place, play
 from .pair import Factory, Pair, Template
 from .test_core import INVALID, MISSING
 from .tracing import BEGIN_MS, span, start, trace, trace_id
@@ -295,6 +296,13 @@ _one = {
 }
 _prompts = st.builds(PromptVersion, st.sampled_from("pq"), st.integers(1, 2), st.just("hi"))
 CALLS: Calls = {
+    "archive_traces": st.just(
+        {  # both stores write the same files
+            "resolved_trace_archival_location": Place("archive"),
+            "broader_retention": "1d",
+            "max_traces_per_pass": 1,
+        }
+    ),
     "create_assessment": st.fixed_dictionaries({"assessment": _feedback | _expectation}),
     "update_assessment": st.fixed_dictionaries(
         _one,
@@ -329,6 +337,14 @@ CALLS: Calls = {
 }
 
 
+_SUMS = [
+    (MetricViewType.TRACES, "trace_count", AggregationType.COUNT),
+    (MetricViewType.TRACES, "input_tokens", AggregationType.SUM),
+    (MetricViewType.SPANS, "latency", AggregationType.MAX),
+    (MetricViewType.ASSESSMENTS, "assessment_count", AggregationType.COUNT),
+]
+
+
 def _look(pair: Pair, _: Any) -> None:
     look(pair, 1, 2, 3, 4)
     for wanted in (
@@ -337,13 +353,22 @@ def _look(pair: Pair, _: Any) -> None:
         "trace.text LIKE '%in%'", "span.name = 'step'",
     ):  # fmt: skip
         pair.call("search_traces", locations=["0"], filter_string=wanted)
+    for view, metric, aggregation in _SUMS:
+        pair.call(
+            "query_trace_metrics", experiment_ids=["0"], view_type=view, metric_name=metric,
+            aggregations=[MetricAggregation(aggregation)],
+        )  # fmt: skip
+    pair.call(
+        "calculate_trace_filter_correlation", experiment_ids=["0"],
+        filter_string1="status = 'OK'", filter_string2="feedback.q = 'true'",
+    )  # fmt: skip
+    since, until = BEGIN_MS - 9, BEGIN_MS + 9
+    pair.call(
+        "find_completed_sessions", experiment_id="0", min_last_trace_timestamp_ms=since,
+        max_last_trace_timestamp_ms=until,
+    )  # fmt: skip
+    pair.call("sum_gateway_trace_cost", start_time_ms=since, end_time_ms=until)
 
 
 def test_random_histories(tmp_path: Path, template: Template, factory: Factory) -> None:
-    archived = {  # both stores write the same files
-        "resolved_trace_archival_location": (tmp_path / "archive").as_uri(),
-        "broader_retention": "1d",
-        "max_traces_per_pass": 1,
-    }
-    calls = {**CALLS, "archive_traces": st.just(archived)}
-    play(tmp_path, template, factory, calls, _look, examples=25)
+    play(tmp_path, template, factory, CALLS, _look)

@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 from mlflow.entities import (
@@ -29,39 +28,18 @@ from mlflow.entities.webhook import WebhookAction, WebhookEntity, WebhookEvent
 from mlflow.tracking._workspace import registry as workspace_registry
 from mlflow.utils.workspace_context import ServerWorkspaceContext
 
-from . import (
-    field_policy,
-    test_evaluation_datasets,
-    test_gateway_bindings,
-    test_gateway_budgets,
-    test_gateway_endpoints,
-    test_gateway_guardrails,
-    test_gateway_models,
-    test_gateway_secrets,
-    test_issues,
-    test_label_schemas,
-    test_mcp_servers,
-    test_review_queues,
-    test_scorers,
-    test_traces,
-)
-from .family_machine import Calls, FamilyMachine, made
+from . import field_policy
+from .families import CORE, FAMILIES, look_at_core
+from .family_machine import Calls, FamilyMachine, Lenient, bounds
 from .pair import Factory, Pair, Ref, Template, open_pair
+from .stores import wants_self
 from .test_core import EXISTS, INVALID, MISSING
 
 STATE = "INVALID_STATE"
+ACROSS = "list_scorers_across_experiments"
 RESOLVE = "resolve_trace_archival_config"
 WORKSPACES = ("default", "team-a", "team-b")
 EXAMPLES = int(os.environ.get("MLFLOW_LEDGER_WORKSPACE_EXAMPLES", "6"))
-FAMILIES = {
-    module.__name__.rpartition("test_")[2]: module
-    for module in (
-        test_evaluation_datasets, test_gateway_bindings, test_gateway_budgets,
-        test_gateway_endpoints, test_gateway_guardrails, test_gateway_models,
-        test_gateway_secrets, test_issues,
-        test_label_schemas, test_mcp_servers, test_review_queues, test_scorers, test_traces,
-    )
-}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -76,11 +54,18 @@ def enabled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def pair(tmp_path: Path, template: Template, factory: Factory) -> Iterator[Pair]:
-    found = open_pair(tmp_path, template, factory)
-    for name in WORKSPACES[1:]:
-        found.ok("create_workspace", workspace=Workspace(name))
+    found = opened(tmp_path, template, factory)
     yield found
     found.close()
+
+
+def opened(folder: Path, template: Template, factory: Factory) -> Pair:
+    """A pair with all workspaces."""
+    pair = open_pair(folder, template, factory)
+    for name in WORKSPACES[1:]:
+        pair.ok("create_workspace", workspace=Workspace(name))
+    pair.leftovers.add(ACROSS)
+    return pair
 
 
 def within(workspace: str | None) -> ServerWorkspaceContext:
@@ -235,6 +220,27 @@ def test_a_name_is_unique_in_its_workspace(pair: Pair) -> None:
             pair.fails(EXISTS, "create_registered_model", name="m")
 
 
+def test_scorers_of_another_workspace_are_not_there(pair: Pair) -> None:
+    """MLflow's store has them all the same; it is its server that leaves them out."""
+    made = {}
+    for workspace in WORKSPACES:
+        with within(workspace):
+            made[workspace] = pair.make("create_experiment", name="e")
+            pair.ok(
+                "register_scorer",
+                experiment_id=made[workspace],
+                name="q",
+                serialized_scorer='{"name": "q", "call_source": "return 1"}',
+            )
+    for workspace in WORKSPACES:
+        with within(workspace):
+            pair.ok("filter_active_experiment_ids", experiment_ids=list(made.values()))
+            assert len(pair.ok(ACROSS, experiment_ids=[made[workspace]])) == 1
+            answer = pair.compare(ACROSS, experiment_ids=list(made.values()))
+            counts = [len(answer.value), len(answer.other)]
+            assert counts == ([3, 3] if wants_self() else [3, 1])
+
+
 def test_artifacts_go_below_the_workspace(pair: Pair) -> None:
     pair.ok("update_workspace", workspace=Workspace("team-b", None, "s3://b"))
     for workspace in WORKSPACES:
@@ -294,39 +300,7 @@ def test_any_one_thing_forbids_the_deletion(pair: Pair, what: str) -> None:
         pair.fails(STATE, "delete_workspace", workspace_name="team-a", mode=mode)
 
 
-CORE: Calls = {
-    "create_experiment": st.fixed_dictionaries({"name": st.sampled_from("abc")}),
-    "delete_experiment": st.fixed_dictionaries({"experiment_id": made("create_experiment")}),
-    "restore_experiment": st.fixed_dictionaries({"experiment_id": made("create_experiment")}),
-    "_hard_delete_experiment": st.fixed_dictionaries({"experiment_id": made("create_experiment")}),
-    "rename_experiment": st.fixed_dictionaries(
-        {"experiment_id": made("create_experiment"), "new_name": st.sampled_from("abc")}
-    ),
-    "get_experiment_by_name": st.fixed_dictionaries({"experiment_name": st.sampled_from("abc")}),
-    "create_run": st.fixed_dictionaries({
-        "experiment_id": made("create_experiment"), "user_id": st.just("u"),
-        "start_time": st.just(1), "tags": st.just([]), "run_name": st.just("r"),
-    }),
-    "log_metric": st.fixed_dictionaries(
-        {"run_id": made("create_run"), "metric": st.just(Metric("m", 1.0, 2, 3))}
-    ),
-    "log_param": st.fixed_dictionaries({
-        "run_id": made("create_run"),
-        "param": st.sampled_from("xy").map(lambda value: Param("p", value)),
-    }),
-    "delete_run": st.fixed_dictionaries({"run_id": made("create_run")}),
-    "get_run": st.fixed_dictionaries({"run_id": made("create_run")}),
-    "create_registered_model": st.fixed_dictionaries({"name": st.sampled_from("mn")}),
-    "rename_registered_model": st.fixed_dictionaries(
-        {"name": st.sampled_from("mn"), "new_name": st.sampled_from("mn")}
-    ),
-    "delete_registered_model": st.fixed_dictionaries({"name": st.sampled_from("mn")}),
-    "create_model_version": st.fixed_dictionaries(
-        {"name": st.sampled_from("mn"), "source": st.just("s3://x")}
-    ),
-    "set_registered_model_alias": st.fixed_dictionaries(
-        {"name": st.sampled_from("mn"), "alias": st.just("a"), "version": st.sampled_from("12")}
-    ),
+IN_WORKSPACES: Calls = CORE | {
     "create_workspace": st.fixed_dictionaries(
         {"workspace": st.sampled_from(WORKSPACES[1:]).map(Workspace)}
     ),
@@ -336,18 +310,6 @@ CORE: Calls = {
     }),
 }  # fmt: skip
 """Calls to the core store and the registry, and what becomes of workspaces meanwhile."""
-
-
-def look_at_core(pair: Pair, ids: Mapping[str, list[Ref]]) -> None:
-    pair.ok("search_experiments", view_type=ViewType.ALL)
-    pair.ok(
-        "search_runs", experiment_ids=ids["create_experiment"], filter_string="",
-        run_view_type=ViewType.ALL,
-    )  # fmt: skip
-    for run_id in ids["create_run"]:
-        pair.call("get_run", run_id=run_id)
-    pair.ok("search_registered_models")
-    pair.ok("search_model_versions")
 
 
 class WorkspaceMachine(FamilyMachine):
@@ -377,23 +339,6 @@ class WorkspaceMachine(FamilyMachine):
             self.pair.close()
 
 
-class Lenient:
-    """A pair of which whatever is looked at may also be missing, on both sides alike."""
-
-    def __init__(self, pair: Pair) -> None:
-        self.pair = pair
-
-    def ok(self, method: str, **kwargs: Any) -> Any:
-        nothing = ([], None) if method == "_load_dataset_records" else []
-        return self.pair.call(method, **kwargs).value or nothing
-
-    def pages(self, method: str, size: int, **kwargs: Any) -> Any:
-        return self.pair.call(method, max_results=size, **kwargs).value or []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.pair, name)
-
-
 def play_in_workspaces(
     folder: Path, template: Template, factory: Factory, calls: Calls, look: Any, examples: int
 ) -> None:
@@ -410,30 +355,22 @@ def play_in_workspaces(
                 self.call(method, kwargs)
 
     def machine() -> Machine:
-        pair = open_pair(folder / str(next(count)), template, factory)
-        for name in WORKSPACES[1:]:
-            pair.ok("create_workspace", workspace=Workspace(name))
+        pair = opened(folder / str(next(count)), template, factory)
         return Machine(pair, lambda pair, ids: look(Lenient(pair), ids))
 
     run_state_machine_as_test(
         machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=30,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-        ),
+        settings=bounds(examples, 30),
     )
 
 
 def test_random_histories(tmp_path: Path, template: Template, factory: Factory) -> None:
-    play_in_workspaces(tmp_path, template, factory, CORE, look_at_core, EXAMPLES)
+    play_in_workspaces(tmp_path, template, factory, IN_WORKSPACES, look_at_core, EXAMPLES)
 
 
 @pytest.mark.brokers
 @pytest.mark.parametrize("family", list(FAMILIES.values()), ids=list(FAMILIES))
-def test_each_family_in_several_workspaces(
+def test_histories_of_each_family(
     tmp_path: Path, template: Template, factory: Factory, family: ModuleType
 ) -> None:
     play_in_workspaces(tmp_path, template, factory, family.CALLS, family._look, EXAMPLES)
