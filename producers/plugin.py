@@ -1,7 +1,7 @@
 """The entry points: functions that MLflow calls with keywords to get a store or a repository.
 
-Nothing of MLflow's is imported before one is called: MLflow reads its entry points while it is itself
-being imported, and by then this module has to be whole.
+Nothing of MLflow's is imported before one is called: MLflow reads its entry points while it is
+itself being imported, and by then this module has to be whole.
 """
 
 from __future__ import annotations
