@@ -45,7 +45,6 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_IDLE_READERS = 8
 _TRIES = 5
 _WORTH_TELLING = 20_000
 
@@ -103,7 +102,7 @@ class AsOfLedger(Ledger):
             with StateFailures(self.folder):
                 yield db
         finally:
-            self._let_go(db)
+            self.readers.give_back(db, self._made)
 
     def query(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         """The answer to a question of the state; folds it again where it was damaged."""
@@ -138,9 +137,7 @@ class AsOfLedger(Ledger):
 
     def close(self) -> None:
         """Close what is open."""
-        with self._readers_mutex:
-            while self._readers:
-                self._readers.pop().close()
+        self.readers.close()
         with self._finding:
             if self._made is not None and self._made.parent != self.folder / "as-of":
                 self._made = None
@@ -235,37 +232,24 @@ class AsOfLedger(Ledger):
     def _reader(self) -> sqlite3.Connection:
         if self._made is not None and not self._made.is_dir():
             self._forget()  # others asked for so many moments that it had to go, or it was dropped
-        with self._readers_mutex:
-            db = self._readers.pop() if self._readers else None
-        if db is None:
-            db = self._connect()
-        with self._readers_mutex:
-            self._lent.add(db)
-        return db
+        return self.readers.take(self._made) or self._connect()
 
     def _connect(self) -> sqlite3.Connection:
         for _ in range(_TRIES):
             try:
-                return connect_past(self._folder() / "state.sqlite")
+                return self._connected()
             except StateDamaged:
                 self._forget()
-        return connect_past(self._folder() / "state.sqlite")
+        return self._connected()
 
-    def _let_go(self, db: sqlite3.Connection) -> None:
-        with self._readers_mutex:
-            if db not in self._lent:
-                return  # it was lent in the process that this one was forked from
-            self._lent.discard(db)
-            if len(self._readers) < _IDLE_READERS and self._made is not None:
-                self._readers.append(db)
-                return
-        db.close()
+    def _connected(self) -> sqlite3.Connection:
+        folder = self._folder()
+        return self.readers.lend(connect_past(folder / "state.sqlite"), folder)
 
     def _forget(self) -> None:
         """Have the state folded again."""
-        with self._finding, self._readers_mutex:
-            while self._readers:
-                self._readers.pop().close()
+        with self._finding:
+            self.readers.close()
             if self._made is not None:
                 self._past.drop(self._made)
             self._made = None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -20,7 +19,6 @@ from mlflow_ledger.bus import (
     SqliteLog,
     Stored,
     Writer,
-    abandon,
     forkable,
     prepare,
 )
@@ -35,6 +33,7 @@ from .keyed_state import KeyedState, Progress, check_stands, next_offset, rehear
 from .known import Foreseen, Known
 from .onlooking import OnlookingState
 from .place import Place
+from .readers import Readers
 from .state_file import StateDamaged, StateFailures, StateFiles, connect
 
 if TYPE_CHECKING:
@@ -49,7 +48,6 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_IDLE_READERS = 8
 _TRIES = 10
 
 
@@ -83,11 +81,8 @@ class Ledger:
         self._state = KeyedState(self.log, self.files)
         self._committer = Committer(self.log, self._state, self._writer, self.root)
         self._onlooking = OnlookingState(self.log, self.files)
-        self._readers: list[sqlite3.Connection] = []
-        self._readers_mark = (0, 0)
-        self._compared = (0, 0)
-        self._readers_mutex = threading.Lock()
-        self._lent: set[sqlite3.Connection] = set()
+        self.readers = Readers()
+        self._compared: Hashable = None
         forkable(self)
 
     @property
@@ -180,7 +175,7 @@ class Ledger:
             try:
                 yield db
             finally:
-                self._give_back(db)
+                self.readers.give_back(db, self.files.mark())
 
     def query(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         """The answer to a question of the state; asks again where the state had to be repaired."""
@@ -301,9 +296,7 @@ class Ledger:
             self._committer.pay_folding()
         with self.log.lock.without_processes(), self._state.lock.without_processes():
             self._state.close()
-        with self._readers_mutex:
-            while self._readers:
-                self._readers.pop().close()
+        self.readers.close()
         self._state.lock.close()
         self._onlooking.close()
         self._place.close()
@@ -312,21 +305,18 @@ class Ledger:
     def before_fork(self) -> None:
         """Keep the state and the list of readers still; the log's own hook came first."""
         self._state.lock.before_fork()
-        self._readers_mutex.acquire()
+        self.readers.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        self._readers_mutex.release()
+        self.readers.after_fork_in_parent()
         self._state.lock.after_fork_in_parent()
 
     def after_fork_in_child(self) -> None:
         """Leave inherited connections alone, and speak with a voice of our own."""
-        abandon(*self._readers, *self._lent)
-        self._readers = []
-        self._lent = set()
         self._committer.abandon()
         self._state.abandon()
-        self._readers_mutex.release()
+        self.readers.after_fork_in_child()
         self._state.lock.after_fork_in_child()
 
     def _try_out(self, events: Sequence[Event]) -> None:
@@ -392,21 +382,21 @@ class Ledger:
         db = self._begin()
         if not self._is_behind(db):
             return db
-        self._give_back(db)
+        self.readers.give_back(db, self.files.mark())
         self._fold_rest()
         return self._begin()
 
     def _begin(self) -> sqlite3.Connection:
         """A reader with a view of the state as it is now."""
-        db = self._lend()
+        db = self.readers.take(self.files.mark()) or self._connect()
         try:
             db.execute("BEGIN")
             next_offset(db)  # a view begins with the first look
-            if self._compared != self._readers_mark:
+            if self._compared != self.readers.mark:
                 check_stands(db, self.log)
-                self._compared = self._readers_mark
+                self._compared = self.readers.mark
         except BaseException:
-            self._give_back(db)
+            self.readers.give_back(db, self.files.mark())
             raise
         return db
 
@@ -414,16 +404,6 @@ class Ledger:
         """Whether something stands in the log that this view does not show."""
         last = self.log.last_offset()
         return last == 0 or next_offset(db) != last + 1 or self.log.replaced()
-
-    def _lend(self) -> sqlite3.Connection:
-        """A connection to the current generation, from those that are idle if there is one."""
-        mark = self.files.mark()
-        with self._readers_mutex:
-            if mark == self._readers_mark and self._readers:
-                db = self._readers.pop()
-                self._lent.add(db)
-                return db
-        return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
         mark, path = self.files.mark(), self.files.current()
@@ -433,28 +413,4 @@ class Ledger:
             self._begin_or_repair()
             mark, path = self.files.mark(), self.files.current()
             assert path is not None
-        db = connect(path)
-        with self._readers_mutex:
-            if mark != self._readers_mark:
-                while self._readers:
-                    self._readers.pop().close()
-                self._readers_mark = mark
-            self._lent.add(db)
-        return db
-
-    def _give_back(self, db: sqlite3.Connection) -> None:
-        if db not in self._lent:
-            return  # it was lent in the process that this one was forked from
-        try:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-        finally:
-            self._take_back(db)
-
-    def _take_back(self, db: sqlite3.Connection) -> None:
-        with self._readers_mutex:
-            self._lent.discard(db)
-            if len(self._readers) < _IDLE_READERS and self._readers_mark == self.files.mark():
-                self._readers.append(db)
-                return
-        db.close()
+        return self.readers.lend(connect(path), mark)

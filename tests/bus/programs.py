@@ -175,13 +175,13 @@ def fork_while_reading(folder: str) -> None:
     with ledger.read() as inherited:
         child = os.fork()
     if child == 0:
-        assert inherited not in ledger._readers
+        assert inherited not in ledger.readers.idle()
         with ledger.read() as own:
             assert own is not inherited
         say(ledger, created("child"))
         os._exit(0)
     wait_for(child)
-    assert inherited in ledger._readers
+    assert inherited in ledger.readers.idle()
     assert ledger.query(lambda d: d.execute("SELECT count(*) FROM runs").fetchone()) == (2,)
     print("ok")  # noqa: T201
 

@@ -16,6 +16,7 @@ from mlflow.entities.model_registry import ModelVersionTag
 from mlflow.exceptions import MlflowException
 
 from mlflow_ledger.consumers import Ledger
+from mlflow_ledger.consumers.state_file import connect
 from mlflow_ledger.producers import LedgerRegistryStore, LedgerTrackingStore
 from mlflow_ledger.producers.plugin import registry_store, tracking_store
 
@@ -204,12 +205,14 @@ def test_what_a_writer_leaves_to_others_is_bounded(tmp_path: Path) -> None:
     world = World(tmp_path / "store", forgetful=False)
     one = world.voices[0]
     ledger = one._ledger
+    state = ledger.files.current()
+    assert state is not None
+    db = connect(state)  # beside the ledger, which would fold first
     lag = 0
     for number in range(1500):
         one.log_metric(world.runs[0], Metric("m", 1.0, number, number))
-        with ledger._lend() as db:
-            (folded,) = db.execute("SELECT next FROM progress").fetchone()
-        ledger._give_back(db)
+        (folded,) = db.execute("SELECT next FROM progress").fetchone()
         lag = max(lag, ledger.log.last_offset() + 1 - folded)
     assert 0 < lag <= 256
+    db.close()
     world.close()
