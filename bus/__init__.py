@@ -26,7 +26,7 @@ from .private import PrivateFolder
 from .redacting import blank, compact
 from .selection import Selection
 from .settings import SCHEME, Settings, folder_of, options_of, split_as_of, uri_of, with_as_of
-from .sharing import may_write, share, share_database
+from .sharing import is_shared, may_write, share, share_database
 from .spool import MOST_SPOOL_BYTES, Spool
 from .spool_rows import Refusal, SpoolDepth, Waiting
 from .sqlite import SqliteLog, Synchronous
@@ -106,6 +106,7 @@ __all__ = [
     "forkable",
     "inode_of",
     "is_network",
+    "is_shared",
     "kafka_place",
     "may_write",
     "message_of",
