@@ -105,10 +105,8 @@ class Edge:
         """The tree's root."""
         return subtree_hash(self._node, 0, self.size)
 
-    def _grow(
-        self, level: int, size: int, hashes: Sequence[bytes]
-    ) -> Iterator[tuple[Tile, bytes]]:
-        """Add hashes of a level to the tree of ``size`` leaves; all full tiles are hashed in one go."""
+    def _grow(self, level: int, size: int, hashes: Sequence[bytes]) -> Iterator[tuple[Tile, bytes]]:
+        """Add hashes of a level to a tree of ``size`` leaves; full tiles are hashed in one go."""
         if len(self._rows) == level:
             self._rows.append([])
         row = [*self._rows[level], *hashes]
