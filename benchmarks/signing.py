@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -66,19 +65,28 @@ def _round(bench: Bench, name: str, ledger: Ledger) -> tuple[float, float, float
 
     Gathering is too little to be seen beside a fold: it is done once more by itself.
     """
-    shutil.rmtree(bench.stores.ledger_folder(name) / "blobs" / "trees", ignore_errors=True)
+    trees = bench.stores.ledger_folder(name) / "blobs" / "trees"
+    if trees.exists():
+        # Removed only at the end: file systems pass over what was freed a moment ago, which takes
+        # longer than making a file.
+        trees.rename(trees.with_name(f"trees-{time.monotonic_ns()}"))
     fold = _took(ledger.rebuild)
     state = ledger.keyed_state
     with state.lock:
         gathered = state.gather()
     ledger.rebuild()
     digests = [(s.offset, s.record.digest(), s.append_ms) for s in ledger.log.rows(1)]
-    note = Gathered().note
-    gather = _took(lambda: [note((offset, digest, ms)) for offset, digest, ms in digests])
+    gather = _took(lambda: _gather(digests))
     sign = _took(Trees(ledger, SigningKey.new(), gathered).publish)
     with state.lock:
         state.gather_no_more()
     return fold, gather, sign
+
+
+def _gather(events: list[tuple[int, bytes, int]]) -> None:
+    note = Gathered().note
+    for offset, digest, append_ms in events:
+        note((offset, digest, append_ms))
 
 
 def _took(work: Callable[[], object]) -> float:

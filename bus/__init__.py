@@ -26,11 +26,11 @@ from .private import PrivateFolder
 from .redacting import blank, compact
 from .selection import Selection
 from .settings import SCHEME, Settings, folder_of, options_of, split_as_of, uri_of, with_as_of
-from .sharing import may_write, share, share_database
+from .sharing import is_shared, may_write, share, share_database
 from .spool import MOST_SPOOL_BYTES, Spool
 from .spool_rows import Refusal, SpoolDepth, Waiting
 from .sqlite import SqliteLog, Synchronous
-from .sqlite_failures import FORMAT, SqliteFailures
+from .sqlite_failures import FORMAT, SqliteFailures, is_gone, statement_refused
 from .writer import (
     MAX_EVENT_BYTES,
     RULES,
@@ -105,7 +105,9 @@ __all__ = [
     "folder_of",
     "forkable",
     "inode_of",
+    "is_gone",
     "is_network",
+    "is_shared",
     "kafka_place",
     "may_write",
     "message_of",
@@ -125,6 +127,7 @@ __all__ = [
     "share_database",
     "spans_before",
     "split_as_of",
+    "statement_refused",
     "system_actor",
     "unreadable_record",
     "uri_of",

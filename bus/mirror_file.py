@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 from types import TracebackType
 
@@ -22,13 +21,13 @@ class MirrorDamaged(LogDamaged):
 
 
 class MirrorFailures(SqliteFailures):
-    """As for any log, and a missing table is damage as well: nobody makes half a mirror."""
+    """As for any log, and one that is cut off is damaged as well."""
 
     __slots__ = ()
 
     def __init__(self, path: Path) -> None:
         """Of the mirror at ``path``."""
-        super().__init__(path, mirror_damaged)
+        super().__init__(path, mirror_damaged, ("log.sql", "mirror.sql"))
 
     def __exit__(
         self,
@@ -39,8 +38,6 @@ class MirrorFailures(SqliteFailures):
         """Raise what the error means, if it is one of SQLite's or of the file."""
         if isinstance(error, LogDamaged) and not isinstance(error, MirrorDamaged):
             raise mirror_damaged(self._path, "it is cut off") from error
-        if isinstance(error, sqlite3.OperationalError) and "no such" in str(error):
-            raise mirror_damaged(self._path, error) from error
         super().__exit__(kind, error, trace)
 
 

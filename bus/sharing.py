@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["BESIDE", "may_write", "share", "share_database", "sync_file"]
+__all__ = ["BESIDE", "is_shared", "may_write", "share", "share_database", "sync_file"]
 
 BESIDE = ("-wal", "-shm")
 """What SQLite keeps beside a file."""
@@ -32,6 +32,13 @@ def share(path: Path) -> None:
     bits = _FOLDER_BITS if stat.S_ISDIR(made.st_mode) else _FILE_BITS
     if made.st_mode & bits != bits:
         path.chmod(stat.S_IMODE(made.st_mode) | bits)
+
+
+def is_shared(folder: Path) -> bool:
+    """Whether what this process makes in a folder needs :func:`share`."""
+    status = folder.stat()
+    foreign = os.geteuid() == 0 and status.st_uid != 0
+    return foreign or bool(status.st_mode & stat.S_IWGRP)
 
 
 def share_database(path: Path) -> None:

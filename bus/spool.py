@@ -76,7 +76,7 @@ class Spool:
         """Use the file at ``path``, which with its folder is made by the first append."""
         self.path = path
         self.most_bytes = most_bytes
-        self.failures = SqliteFailures(path, spool_damaged)
+        self.failures = SqliteFailures(path, spool_damaged, ("spool.sql",))
         self.lock = FileLock(path.with_name(f"{path.name}.lock"), make_folder=self._have_folder)
         """Held while records are appended; who gives identities does so under it."""
         self.own_last = 0

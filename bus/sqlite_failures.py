@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 
-from mlflow_ledger.schemas import LogDamaged, LogForeign, LogUnavailable
+from mlflow_ledger.schemas import LogDamaged, LogForeign, LogUnavailable, StatementRefused
 
-__all__ = ["FORMAT", "SqliteFailures", "identify", "log_damaged"]
+__all__ = ["FORMAT", "SqliteFailures", "identify", "is_gone", "log_damaged", "statement_refused"]
 
 FORMAT = 1
 """The version of the file's layout; a program reads its own and older ones."""
@@ -46,22 +49,53 @@ def log_damaged(path: Path, what: object) -> LogDamaged:
     )
 
 
+def is_gone(error: sqlite3.DatabaseError, script: str) -> bool:
+    """Whether an error says that a table, view or index is missing which a script has made."""
+    found = _GONE.match(str(error))
+    return found is not None and found[1] in _made_by(script)
+
+
+def statement_refused(path: Path | str, error: sqlite3.DatabaseError) -> StatementRefused:
+    """The error to raise where it is the statement that is wrong, and not the file."""
+    return StatementRefused(
+        f"SQLite refuses a statement about {path}: {error}. That is a mistake of this program, or "
+        "of what it was asked, and no damage: nothing was changed, and nothing is to be rebuilt"
+    )
+
+
+_GONE = re.compile(r"no such (?:table|index): (?:\w+\.)?(\w+)$")
+_MADE = re.compile(r"^\s*CREATE (?:TABLE|VIEW|(?:UNIQUE )?INDEX) (\w+)", re.MULTILINE)
+
+
+@cache
+def _made_by(script: str) -> frozenset[str]:
+    return frozenset(_MADE.findall(script))
+
+
 class SqliteFailures:
     """Says what SQLite's errors mean for a file of ours; a context that can be entered again.
 
     Raises:
         LogDamaged: the file is garbled.
         LogUnavailable: it cannot be read or written now (rights, disk full, I/O).
+        StatementRefused: the statement is wrong, and not the file.
     """
 
-    __slots__ = ("_damaged", "_path")
+    __slots__ = ("_damaged", "_path", "_scripts")
 
     def __init__(
-        self, path: Path, damaged: Callable[[Path, object], LogDamaged] = log_damaged
+        self,
+        path: Path,
+        damaged: Callable[[Path, object], LogDamaged] = log_damaged,
+        scripts: tuple[str, ...] = ("log.sql",),
     ) -> None:
-        """Of the file at ``path``; ``damaged`` says what is to be done where it is garbled."""
+        """Of the file at ``path``; ``damaged`` says what is to be done where it is garbled.
+
+        ``scripts`` are those of this folder that have made its tables.
+        """
         self._path = path
         self._damaged = damaged
+        self._scripts = scripts
 
     def __enter__(self) -> None:
         """Nothing happens; it is entered at every write."""
@@ -80,7 +114,7 @@ class SqliteFailures:
         code = getattr(error, "sqlite_errorcode", None)
         # Without a code it is not SQLite but Python that could not read a text.
         code = sqlite3.SQLITE_CORRUPT if code is None else code & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or self._lacks(error):
             raise self._damaged(self._path, error) from error
         if code in (
             sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY,
@@ -91,3 +125,9 @@ class SqliteFailures:
                 "mended"
             )
             raise LogUnavailable(msg) from error
+        if code == sqlite3.SQLITE_ERROR:
+            raise statement_refused(self._path, error) from error
+
+    def _lacks(self, error: sqlite3.DatabaseError) -> bool:
+        folder = files(__package__)
+        return any(is_gone(error, folder.joinpath(s).read_text("utf-8")) for s in self._scripts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,10 +13,12 @@ from mlflow_ledger.bus import EMBEDDED, Partition
 from .merkle import HASH_BYTES
 from .note import NoteInvalid, PublicKey, SigningKey, open_note, plain_base64, sign_note
 
-__all__ = ["TIME_BYTES", "Checkpoint", "leaf_data", "origin_of", "unchecked"]
+__all__ = ["Checkpoint", "event_leaves", "leaf_data", "origin_of", "unchecked"]
 
 _LEAST_LINES = 3
-TIME_BYTES = 8
+_TIME_BYTES = 8
+_LEAF = struct.Struct(f">x{HASH_BYTES}sQ")
+"""What a leaf's hash is computed of: a zero as RFC 6962 puts before each, and :func:`leaf_data`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +98,10 @@ def origin_of(ledger_id: str, partition: Partition = EMBEDDED) -> str:
 
 def leaf_data(digest: bytes, append_ms: int) -> bytes:
     """What a leaf is the hash of: the event's digest, and when the log took it, as a u64."""
-    return digest + append_ms.to_bytes(TIME_BYTES, "big")
+    return digest + append_ms.to_bytes(_TIME_BYTES, "big")
+
+
+def event_leaves(events: Iterable[tuple[int, bytes, int]]) -> list[bytes]:
+    """The hashes of many events' leaves, of each by offset, digest and append time."""
+    hashed, framed = hashlib.sha256, _LEAF.pack  # leaf_hash and leaf_data, without their calls
+    return [hashed(framed(digest, append_ms)).digest() for _, digest, append_ms in events]

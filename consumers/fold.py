@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from mlflow_ledger.bus import UNREADABLE, Partition, Stored
+from mlflow_ledger.bus import EMBEDDED, UNREADABLE, Partition, Stored
 from mlflow_ledger.schemas import DecodeError, Envelope, Event, LogForeign, Refused, decode
 
 from .gathered import Gathered
@@ -71,6 +71,8 @@ class Fold:
             self._numbers.clear()
             self._highest.clear()
         self._progress = progress
+        if self._gathered is not None:
+            self._gathered.begin(self.next_offset(EMBEDDED))
         self._seq = max((seq for _, _, seq in progress.values()), default=0)
 
     def forget(self) -> None:
@@ -81,6 +83,8 @@ class Fold:
         self._progress.clear()
         self._seq = 0
         self._pending.forget()
+        if self._gathered is not None:
+            self._gathered.undo()
 
     @property
     def seq(self) -> int:

@@ -12,12 +12,14 @@ __all__ = [
     "ProofError",
     "check_consistency",
     "consistency_path",
+    "hashes_in",
     "inclusion_path",
     "leaf_hash",
     "leaf_hashes",
     "node_hash",
     "nodes_of",
     "perfect_hash",
+    "perfect_hashes",
     "root_from_path",
     "subtree_hash",
 ]
@@ -46,12 +48,26 @@ def leaf_hashes(entries: Iterable[bytes]) -> list[bytes]:
 
 def perfect_hash(hashes: Sequence[bytes]) -> bytes:
     """The hash of the full subtree over so many hashes, which are a power of two."""
-    hashed, width = hashlib.sha256, 2 * HASH_BYTES
-    row = b"".join(hashes)
-    while len(row) > HASH_BYTES:
-        pairs = [row[at : at + width] for at in range(0, len(row), width)]
-        row = b"".join([hashed(b"\x01" + pair).digest() for pair in pairs])
+    (root,) = perfect_hashes(hashes, len(hashes).bit_length() - 1)
+    return root
+
+
+def perfect_hashes(hashes: Sequence[bytes], height: int) -> Sequence[bytes]:
+    """The hashes of the full subtrees of a height over hashes that stand side by side."""
+    begun, row = hashlib.sha256(b"\x01").copy, hashes  # node_hash, without its call for each
+    for _ in range(height):
+        above = []
+        for left, right in zip(row[::2], row[1::2], strict=True):
+            node = begun()
+            node.update(left + right)
+            above.append(node.digest())
+        row = above
     return row
+
+
+def hashes_in(data: bytes) -> list[bytes]:
+    """The hashes that stand one behind the other."""
+    return [data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)]
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

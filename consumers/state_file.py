@@ -6,12 +6,13 @@ import os
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mlflow_ledger.bus import Onlooker, reach, share, share_database
+from mlflow_ledger.bus import Onlooker, is_gone, reach, share, share_database, statement_refused
 from mlflow_ledger.schemas import LedgerError, LogUnavailable
 
 from .fold import FOLD_VERSION
@@ -192,10 +193,7 @@ def create(path: Path | str) -> sqlite3.Connection:
             share(path)
         db.execute("PRAGMA journal_mode = WAL")
         _prepare(db)
-        db.executescript(
-            files(__package__).joinpath("state.sql").read_text("utf-8")
-            + f"PRAGMA user_version = {FOLD_VERSION};"
-        )
+        db.executescript(_script() + f"PRAGMA user_version = {FOLD_VERSION};")
     return db
 
 
@@ -205,6 +203,7 @@ class StateFailures:
     Raises:
         StateDamaged: the file is garbled, or not what it should be.
         LogUnavailable: it cannot be read or written now (rights, disk full, I/O).
+        StatementRefused: the statement is wrong, and not the file.
     """
 
     __slots__ = ("_path",)
@@ -233,8 +232,7 @@ class StateFailures:
         code = getattr(error, "sqlite_errorcode", None)
         # Without a code it is not SQLite but Python that could not read a text.
         code = sqlite3.SQLITE_CORRUPT if code is None else code & 0xFF
-        missing = code == sqlite3.SQLITE_ERROR and "no such" in str(error)
-        if missing or code in (
+        if is_gone(error, _script()) or code in (
             sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN,
         ):  # fmt: skip
             msg = f"{self._path} is damaged ({error})"
@@ -248,3 +246,10 @@ class StateFailures:
                 "again when that is mended"
             )
             raise LogUnavailable(msg) from error
+        if code == sqlite3.SQLITE_ERROR:
+            raise statement_refused(self._path, error) from error
+
+
+@cache
+def _script() -> str:
+    return files(__package__).joinpath("state.sql").read_text("utf-8")

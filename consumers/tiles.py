@@ -6,7 +6,15 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from .merkle import HASH_BYTES, Nodes, perfect_hash, subtree_hash
+from .merkle import (
+    HASH_BYTES,
+    Nodes,
+    ProofError,
+    hashes_in,
+    perfect_hash,
+    perfect_hashes,
+    subtree_hash,
+)
 
 __all__ = ["WIDTH", "Edge", "Tile", "nodes_in"]
 
@@ -84,14 +92,8 @@ class Edge:
 
     def extend(self, leaves: Sequence[bytes]) -> Iterator[tuple[Tile, bytes]]:
         """Add leaf hashes; yields each tile that is full now, with its bytes."""
-        row, done = self._row(0), 0
-        while done < len(leaves):
-            taken = leaves[done : done + WIDTH - len(row)]
-            row += taken
-            done += len(taken)
-            self.size += len(taken)
-            if len(row) == WIDTH:
-                yield from self._fill(0)
+        before, self.size = self.size, self.size + len(leaves)
+        yield from self._grow(0, before, leaves)
 
     def partial(self) -> Iterator[tuple[Tile, bytes]]:
         """The partial tiles as they are now."""
@@ -103,19 +105,17 @@ class Edge:
         """The tree's root."""
         return subtree_hash(self._node, 0, self.size)
 
-    def _fill(self, level: int) -> Iterator[tuple[Tile, bytes]]:
-        row = self._rows[level]
-        yield Tile(level, (self.size >> HEIGHT * (level + 1)) - 1), b"".join(row)
-        above = self._row(level + 1)
-        above.append(perfect_hash(row))
-        row.clear()
-        if len(above) == WIDTH:
-            yield from self._fill(level + 1)
-
-    def _row(self, level: int) -> list[bytes]:
-        while len(self._rows) <= level:
+    def _grow(self, level: int, size: int, hashes: Sequence[bytes]) -> Iterator[tuple[Tile, bytes]]:
+        """Add hashes of a level to a tree of ``size`` leaves; full tiles are hashed in one go."""
+        if len(self._rows) == level:
             self._rows.append([])
-        return self._rows[level]
+        row = [*self._rows[level], *hashes]
+        full, first = len(row) // WIDTH, size >> HEIGHT * (level + 1)
+        self._rows[level] = row[full * WIDTH :]
+        for number in range(full):
+            yield Tile(level, first + number), b"".join(row[number * WIDTH : (number + 1) * WIDTH])
+        if full:
+            yield from self._grow(level + 1, size, perfect_hashes(row[: full * WIDTH], HEIGHT))
 
     def _node(self, level: int, index: int) -> bytes:
         """A full subtree on the edge: of the partial tile of its level."""
@@ -129,7 +129,7 @@ class Edge:
 
 def nodes_in(read: Callable[[Tile], bytes], size: int) -> Nodes:
     """The full subtrees of a tree of ``size`` leaves, from its tiles; each is read once."""
-    known: dict[Tile, bytes] = {}
+    known: dict[Tile, list[bytes]] = {}
 
     def node(level: int, index: int) -> bytes:
         above, within = divmod(level, HEIGHT)
@@ -137,8 +137,11 @@ def nodes_in(read: Callable[[Tile], bytes], size: int) -> Nodes:
         width = min(WIDTH, (size >> HEIGHT * above) - number * WIDTH)
         tile = Tile(above, number, width)
         if tile not in known:
-            known[tile] = read(tile)
-        end = first + (1 << within)
-        return perfect_hash([known[tile][first * HASH_BYTES : end * HASH_BYTES]])
+            known[tile] = hashes_in(read(tile))
+        row = known[tile][first : first + (1 << within)]
+        if len(row) != 1 << within or len(row[-1]) != HASH_BYTES:
+            msg = f"{tile.name} ends early"
+            raise ProofError(msg)
+        return perfect_hash(row)
 
     return node

@@ -13,7 +13,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import ObjectStore
 
-from mlflow_ledger.bus import share
+from mlflow_ledger.bus import is_shared, share
 from mlflow_ledger.schemas import ArtifactError
 
 from .blob_place import explained, opened
@@ -40,7 +40,7 @@ class TreeStore:
         self._place = place
         self.prefix = f"trees/{origin.partition('/')[2]}"
         self._opened: ObjectStore | None = None
-        self._made: set[str] = set()
+        self._made: dict[str, bool] = {}
 
     def __str__(self) -> str:
         """Where it is, for messages."""
@@ -155,7 +155,8 @@ class TreeStore:
                 obstore.put(self._store, f"{self.prefix}/{name}", data, mode="create")
         except (AlreadyExistsError, FileExistsError):
             return False
-        self._share(name)
+        if self._made.get(name.rpartition("/")[0]):
+            self._share(name)
         return True
 
     def _path(self, name: str) -> Path:
@@ -167,11 +168,15 @@ class TreeStore:
             share(self._path(name))
 
     def _make_folders(self, name: str) -> None:
-        """Make the folders of a file, for whoever may write to the place."""
+        """Make the folders of a file, for whoever may write to the place.
+
+        Whether files in it need to be shared is looked up with that, and not for each tile.
+        """
         folder = name.rpartition("/")[0]
         if isinstance(self._place, Path) and folder not in self._made:
-            self._make_folder(self._path(name).parent)
-            self._made.add(folder)
+            path = self._path(name).parent
+            self._make_folder(path)
+            self._made[folder] = is_shared(path)
 
     @staticmethod
     def _make_folder(folder: Path) -> None:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from mlflow_ledger.bus import MirrorLog, Partition, SqliteLog
 from mlflow_ledger.schemas import LedgerError, SettingsError, format_time
 
-from .checkpoint import Checkpoint, leaf_data, origin_of, unchecked
+from .checkpoint import Checkpoint, event_leaves, origin_of, unchecked
 from .gathered import Gathered
 from .ledger import Ledger
-from .merkle import HASH_BYTES, leaf_hashes
+from .merkle import hashes_in
 from .note import NoteInvalid, PublicKey, SigningKey, read_public_keys, read_signing_key
 from .tiles import WIDTH, Edge, Tile
 from .tree_store import TreeStore
@@ -187,10 +187,8 @@ class Trees:
         known = self._gathered.leaves(first, behind)
         if known:
             return known
-        found = leaf_hashes(
-            leaf_data(stored.record.digest(), stored.append_ms)
-            for stored in self._log.rows(first, behind - first, "AND seq < ?", (behind,))
-        )
+        rows = self._log.rows(first, behind - first, "AND seq < ?", (behind,))
+        found = event_leaves((s.offset, s.record.digest(), s.append_ms) for s in rows)
         if len(found) < behind - first:
             raise self._log.damaged(f"some of events {first} to {behind - 1} are missing")
         return found
@@ -297,7 +295,7 @@ class _Tree:
         for level in Tile.levels(signed.size):
             *_, last = Tile.of_size(signed.size, level)
             data = b"" if last.width == WIDTH else self._store.read(last.name) or b""
-            rows.append([data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)])
+            rows.append(hashes_in(data))
             self._partial.add(Tile(level, signed.size // WIDTH ** (level + 1)))
         edge = Edge(signed.size, rows)
         try:

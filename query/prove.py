@@ -193,9 +193,9 @@ class _SignedTrees:
                 "`mlflow-ledger checkpoint` signs what came since"
             )
             raise Unproved(msg)
-        path = self._path(TreeStore(self._ledger.blobs.place, origin), leaf, signed)
-        hashed = leaf_hash(leaf_data(record.digest(), stored.append_ms))
+        hashed, path = leaf_hash(leaf_data(record.digest(), stored.append_ms)), list[bytes]()
         try:
+            path = self._path(TreeStore(self._ledger.blobs.place, origin), leaf, signed)
             holds = root_from_path(hashed, leaf, signed.size, path) == signed.root
         except ProofError:
             holds = False

@@ -36,6 +36,7 @@ from .errors import (
     RecordRefused,
     Refused,
     SettingsError,
+    StatementRefused,
 )
 from .evaluation_datasets import (
     EvaluationDatasetContent,
@@ -499,6 +500,7 @@ __all__ = [
     "SpanText",
     "SpansLogged",
     "SpansLoggedContent",
+    "StatementRefused",
     "TagContent",
     "Text",
     "TopicPartitions",

@@ -5,6 +5,7 @@ LedgerError
 ├── Refused              a command that the rules refuse; carries a Reason
 ├── SettingsError        a URI or setting that makes no sense
 ├── PastReadOnly         a write to a ledger as it was at an earlier moment
+├── StatementRefused     SQL of ours that SQLite does not take
 ├── LogError             the log cannot be used as it is
 │   ├── LogMissing       there is none
 │   ├── LogUnavailable   it is there, and cannot be read or written now
@@ -36,6 +37,7 @@ __all__ = [
     "RecordRefused",
     "Refused",
     "SettingsError",
+    "StatementRefused",
 ]
 
 
@@ -79,6 +81,10 @@ class SettingsError(LedgerError, ValueError):
 
 class PastReadOnly(LedgerError):
     """A ledger as it was at an earlier moment takes no writes."""
+
+
+class StatementRefused(LedgerError):
+    """A statement that SQLite does not take: a mistake of ours, or of who asked; no damage."""
 
 
 class LogError(LedgerError):

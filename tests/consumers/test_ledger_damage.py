@@ -24,6 +24,7 @@ from mlflow_ledger.schemas import (
     LogMissing,
     LogUnavailable,
     SettingsError,
+    StatementRefused,
 )
 from tests.bus.programs import FORKSERVER, created, say, sources, tagged
 
@@ -375,3 +376,35 @@ def test_a_new_log_appears_whole(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path / "log.sqlite")
     assert log.ledger_id == "ab"
     log.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT colour FROM runs",
+        "SELECT 1 FROM colours",
+        "SELEKT 1",
+        "SELECT count(*, 1) FROM runs",
+    ],
+)
+def test_a_wrong_statement_is_no_damage(ledger: Ledger, statement: str) -> None:
+    """A mistake of ours in a question would stay one, however often the log were folded."""
+    count(ledger)
+    before = state_path(ledger.folder)
+    with pytest.raises(StatementRefused, match="no damage") as refused:
+        ledger.query(lambda db: db.execute(statement).fetchall())
+    assert str(refused.value.__cause__) in str(refused.value)
+    assert isinstance(refused.value.__cause__, sqlite3.OperationalError)
+    assert state_path(ledger.folder) == before
+    assert count(ledger) == 200
+
+
+def test_a_wrong_statement_about_the_log_is_no_damage_and_a_missing_table_is(
+    ledger: Ledger,
+) -> None:
+    with pytest.raises(StatementRefused, match="no such column: colour"):
+        ledger.log.ask("SELECT colour FROM events")
+    ledger.close()
+    execute(ledger.log.path, "DROP TABLE schemas")
+    with pytest.raises(LogDamaged, match="no such table: schemas"):
+        list(Ledger(ledger.folder).log.rows(1))
