@@ -86,7 +86,7 @@ class Fields:
     """Fields of rows; knows by what names entities go whose rows hold numbers of this file only."""
 
     def __init__(self, db: sqlite3.Connection, before: sqlite3.Connection | None = None) -> None:
-        """Of the rows of one state; ``before`` is that state as it was, where that is asked for."""
+        """Of the rows of one state; ``before`` is that state as it was, where one has it."""
         self._db = db
         self._before = before
         self._ids: dict[tuple[str, int], str] = {}
@@ -114,8 +114,20 @@ class Fields:
             if row is not None:
                 path = row["path"]
                 name = f"artifacts.{path.partition('/artifacts/')[2] or path}"
-                was, is_ = (_digest_at(db, path, row["owner"]) for db in (self._before, self._db))
+                was = self._file_before(change, path, row["owner"])
+                is_ = _digest_at(self._db, path, row["owner"])
                 yield (self._entity(_FILES, row), name), (was, is_)
+
+    def _file_before(self, change: RowChange, path: str, owner: str) -> str | None:
+        """The file that was at a path; where no earlier state is at hand, by what changed alone."""
+        if self._before is not None:
+            return _digest_at(self._before, path, owner)
+        changed = change.after or change.before or {}
+        rows = self._db.execute(_OTHER_FILES, (path, owner, changed["digest"])).fetchall()
+        if change.before is not None and change.before["owner"] == owner:
+            rows.append(tuple(change.before[column] for column in _FILE_COLUMNS))
+        *_, deleted, digest = max(rows, default=(True, None))
+        return None if deleted else digest
 
     def address(self, entity: Entity) -> str:
         """An entity as people write it; a model by the last name it had."""
@@ -175,9 +187,7 @@ def _is_inner(change: RowChange) -> bool:
     return row is not None and row.get("kind") == _NOTED
 
 
-def _digest_at(db: sqlite3.Connection | None, path: str, owner: str) -> str | None:
-    if db is None:
-        return None
+def _digest_at(db: sqlite3.Connection, path: str, owner: str) -> str | None:
     row = db.execute(_FILE, (path, owner)).fetchone()
     return row[0] if row else None
 
@@ -185,6 +195,10 @@ def _digest_at(db: sqlite3.Connection | None, path: str, owner: str) -> str | No
 _FILE = (
     "SELECT CASE WHEN NOT deleted THEN digest END FROM artifacts WHERE path = ? AND owner = ? "
     "ORDER BY written_ns DESC, source DESC, id DESC LIMIT 1"
+)
+_FILE_COLUMNS = ("written_ns", "source", "id", "deleted", "digest")
+_OTHER_FILES = (
+    f"SELECT {', '.join(_FILE_COLUMNS)} FROM artifacts WHERE path = ? AND owner = ? AND digest <> ?"
 )
 _BY_NUMBER = {
     "run_no": ("runs", "runs"),

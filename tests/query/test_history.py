@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
@@ -12,26 +13,28 @@ from typing import Any
 import pytest
 
 from mlflow_ledger.bus import EMBEDDED, Position
-from mlflow_ledger.consumers import AsOfLedger, Ledger, RowChange, drop_cached_states
+from mlflow_ledger.consumers import AsOfLedger, Ledger, RowChange, create, drop_cached_states
 from mlflow_ledger.query.address import KINDS, Unknown
 from mlflow_ledger.query.changes import changes
 from mlflow_ledger.query.fields import FIELD_TABLES, METRICS, Entity, Fields
 from mlflow_ledger.query.history import HistoryRow, history
 from mlflow_ledger.query.sql import run_sql
-from mlflow_ledger.schemas import SettingsError
+from mlflow_ledger.schemas import ArtifactDeleted, ArtifactLogged, Refused, SettingsError
 from tests.consumers.histories import History
 from tests.consumers.test_as_of import embedded
 
 from .story import RUN, Story
 
 Values = dict[tuple[str, str], Any]
+NOTHING = create(":memory:")
+"""A state in which nothing has happened yet."""
 
 
 def values(ledger: Ledger, *, metrics: bool = True) -> Values:
     """Every field of every entity of a state, read row by row."""
 
     def ask(db: Any) -> Values:
-        fields = Fields(db)
+        fields = Fields(db, NOTHING)
         rows = []
         for table in (*FIELD_TABLES, *([METRICS] if metrics else [])):
             cursor = db.execute(f"SELECT * FROM {table}")
@@ -182,6 +185,83 @@ def test_sql_knows_every_value(seed: int, tmp_path: Path) -> None:
     drop_cached_states(ledger)
     assert not made.exists()
     ledger.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_stood_at_a_moment_is_what_its_state_holds(seed: int, tmp_path: Path) -> None:
+    """On every family: whatever was taken away stands no longer."""
+    ledger = embedded(tmp_path / "store", History(seed).records(300))
+    check_moments(ledger, random.Random(seed))
+    ledger.close()
+
+
+def test_what_files_stood_at_a_moment(tmp_path: Path) -> None:
+    """Written, written over, deleted and written again, late ones too."""
+    ledger = embedded(tmp_path / "store", History(0).records(10))
+    randomness = random.Random(0)
+    for number in range(150):
+        said = ArtifactLogged if randomness.random() < 0.5 else ArtifactDeleted
+        size = {"size_bytes": 1} if said is ArtifactLogged else {}
+        owner = randomness.choice(["runs:/a", "runs:/b"])
+        event = said(
+            path=f"0/{owner[-1]}/artifacts/{randomness.randrange(2)}.txt",
+            digest=f"sha256:{randomness.randrange(3)}",
+            owner=owner,
+            written_ns=number + randomness.randrange(9),
+            **size,
+        )
+        with contextlib.suppress(Refused):
+            ledger.write(lambda _, event=event: [event])
+    check_moments(ledger, randomness)
+    ledger.close()
+
+
+def check_moments(ledger: Ledger, randomness: random.Random) -> None:
+    last = ledger.log.last_offset()
+    _, found = run_sql(
+        ledger, 'SELECT kind, entity, field, value, "offset", ended_offset FROM history'
+    )
+    rows = [row for row in found if row[0] != "models"]  # these go by their last name
+    for cut in randomness.sample(range(1, last), 20):
+        past = AsOfLedger(ledger, str(Position(ledger.ledger_id, {EMBEDDED: cut + 1})))
+        stood = {
+            (entity, field, value)
+            for _, entity, field, value, since, until in rows
+            if since <= cut and (until is None or until > cut)
+        }
+        assert stood == {
+            (entity, field, text(value))
+            for (entity, field), value in values(past, metrics=False).items()
+            if not entity.startswith("models:/")
+        }
+        past.close()
+
+
+def test_a_deleted_file_stands_no_longer(copy: Ledger) -> None:
+    owner, root = f"runs:/{RUN}", f"0/{RUN}/artifacts"
+    by = {"owner": owner, "size_bytes": 1}
+    said = [
+        ArtifactLogged(path=f"{root}/a.txt", digest="sha256:1", written_ns=1, **by),
+        ArtifactLogged(path=f"{root}/a.txt", digest="sha256:2", written_ns=2, **by),
+        ArtifactLogged(path=f"{root}/b.txt", digest="sha256:1", written_ns=3, **by),
+        ArtifactDeleted(path=f"{root}/a.txt", digest="sha256:2", written_ns=4, owner=owner),
+    ]
+    for event in said:
+        copy.write(lambda _, event=event: [event])
+    expected = [
+        ("artifacts.a.txt", "sha256:1", "ArtifactLogged"),
+        ("artifacts.a.txt", "sha256:2", "ArtifactDeleted"),
+        ("artifacts.b.txt", "sha256:1", None),
+    ]
+    told = [r for r in history(copy, owner) if r.field in ("artifacts.a.txt", "artifacts.b.txt")]
+    assert [(r.field, r.value, r.ended_event) for r in told] == expected
+    assert told[1].ended_by
+    _, rows = run_sql(
+        copy,
+        "SELECT field, value, ended_event FROM history WHERE field IN "
+        f"('artifacts.a.txt', 'artifacts.b.txt') AND entity = '{owner}' ORDER BY \"offset\"",
+    )
+    assert rows == expected
 
 
 def test_sql_tells_the_story_of_an_alias(story: Story) -> None:
