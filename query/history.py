@@ -23,11 +23,10 @@ from .audit import DEFAULT_EXPERIMENT, experiment_of, merged
 from .fields import FIELD_TABLES, Entity, Fields
 from .model_history import ModelHistory
 from .registry import DELETED_STAGE
+from .run_lifecycle import followed
 from .verdicts import Judged, folded, judged
 
 __all__ = ["HistoryRow", "Overwrites", "history"]
-
-_LIFECYCLE = "lifecycle"
 
 
 @dataclass(slots=True)
@@ -116,10 +115,8 @@ def history(ledger: Ledger, entity: str) -> list[HistoryRow]:
             if entry.verdict.kind != "accepted":
                 continue
             fold.apply(entry.stored, entry.event)
-            changed = fields.changed(capture.take())
-            if address.kind == "runs":
-                changed = _as_joined(db, address.name, changed)
-            told.tell(entry.stored, ((key, after) for key, (_, after) in changed.items()))
+            changed = capture.take()
+            told.tell(entry.stored, followed(db, changed, fields.changed(changed)))
         rows = [row for found, row in _named(fields, told.rows) if wanted(found, row)]
     if not rows:
         msg = f"nothing in the ledger in {ledger.folder} is about {address}"
@@ -135,19 +132,6 @@ def _named(
         if row.field == "stage" and row.value == DELETED_STAGE:
             row.value = "(deleted)"
         yield entity, row
-
-
-def _as_joined(db: Any, run_id: str, changed: dict[Any, Any]) -> dict[Any, Any]:
-    """A run's changes, its lifecycle being what it is with its experiment's."""
-    key = (Entity("runs", run_id), _LIFECYCLE)
-    kept = {k: v for k, v in changed.items() if k[0] == key[0] and k != key}
-    if not any(True for _ in db.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,))):
-        return kept | ({key: changed[key]} if key in changed else {})
-    row = db.execute("SELECT lifecycle FROM live_runs WHERE run_id = ?", (run_id,)).fetchone()
-    own = db.execute("SELECT lifecycle FROM runs WHERE run_id = ?", (run_id,)).fetchone()[0]
-    there = db.execute("SELECT lifecycle FROM experiments").fetchone()
-    lifecycle = row[0] if row else own if there is None else None
-    return kept | {key: (None, lifecycle)}
 
 
 Wanted = Callable[[Entity, HistoryRow], bool]
