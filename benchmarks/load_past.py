@@ -73,9 +73,7 @@ def _seq(ledger: Ledger) -> int:
     return ledger.log.last_offset()
 
 
-def _events(
-    runs: Iterable[tuple[int, MadeRun]], experiment_id: str, location: str
-) -> list[Event]:
+def _events(runs: Iterable[tuple[int, MadeRun]], experiment_id: str, location: str) -> list[Event]:
     return [
         event for number, run in runs for event in _of_run(number, run, experiment_id, location)
     ]

@@ -25,6 +25,7 @@ from .model_history import ModelHistory
 from .registry import DELETED_STAGE
 from .run_lifecycle import followed
 from .verdicts import Judged, folded, judged
+from .workspace import check_workspace
 
 __all__ = ["HistoryRow", "Overwrites", "history"]
 
@@ -91,20 +92,22 @@ class Overwrites:
             self.rows.append((key[0], row))
 
 
-def history(ledger: Ledger, entity: str) -> list[HistoryRow]:
+def history(ledger: Ledger, entity: str, workspace: str | None = None) -> list[HistoryRow]:
     """Every value of every field of an entity, in the order in which they were given.
 
     A model's include those of its versions, and a version's the aliases that named it. A model is
     followed by its uid through all its names, and its rows bear the last of these.
     ``models:/NAME@ALIAS`` asks which versions the alias has named. A run's lifecycle follows its
-    experiment's. Only what was accepted counts; metrics have a history of their own.
+    experiment's. Only what was accepted counts; metrics have a history of their own. With
+    ``workspace`` a name means a model of it.
 
     Raises:
         SettingsError: no entity is written like that.
-        Unknown: no event is about that entity.
+        Unknown: no event is about that entity, or there is no such workspace.
     """
-    address = Address.parse(entity)
-    records, wanted = _records(ledger, address)
+    check_workspace(ledger, workspace)
+    address = Address.find(ledger, entity)
+    records, wanted = _records(ledger, address, workspace)
     told = Overwrites(ledger.log.place)
     with closing(create(":memory:")) as db:
         fold, fields = Fold(db), Fields(db)
@@ -137,10 +140,12 @@ def _named(
 Wanted = Callable[[Entity, HistoryRow], bool]
 
 
-def _records(ledger: Ledger, address: Address) -> tuple[Iterable[Judged], Wanted]:
+def _records(
+    ledger: Ledger, address: Address, workspace: str | None
+) -> tuple[Iterable[Judged], Wanted]:
     """The records to fold for the history of an entity, and which rows are its."""
     if address.kind == "models":
-        return _of_model(ledger, address)
+        return _of_model(ledger, address, workspace)
     selections = [Selection(subjects=(address.subject,))]
     if address.kind == "runs" and (experiment := experiment_of(ledger, address)):
         types = _types(ExperimentEvent)
@@ -161,8 +166,10 @@ def _records(ledger: Ledger, address: Address) -> tuple[Iterable[Judged], Wanted
     return judged(ledger, records, folded(ledger)), lambda found, _: found == entity
 
 
-def _of_model(ledger: Ledger, address: Address) -> tuple[Iterable[Judged], Wanted]:
-    models = ModelHistory(ledger, address.name)
+def _of_model(
+    ledger: Ledger, address: Address, workspace: str | None
+) -> tuple[Iterable[Judged], Wanted]:
+    models = ModelHistory(ledger, address.name, workspace)
 
     def wanted(entity: Entity, row: HistoryRow) -> bool:
         if entity.id not in models.names:

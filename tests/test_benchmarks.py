@@ -24,7 +24,8 @@ from tests.kafka.servers import servers
 ROOT = Path(__file__).parents[1]
 TINY = {
     "rounds": 1, "operations": 5, "creates": 2, "small": 2, "middle": 4, "most_versions": 6,
-    "most_runs": 6, "writers": 2, "seconds": 0.1, "runs": 30, "large_runs": 40, "past_runs": 1500, "large_past_runs": 2000, "moments": 2,
+    "most_runs": 6, "writers": 2, "seconds": 0.1, "runs": 30, "large_runs": 40,
+    "past_runs": 1500, "large_past_runs": 2000, "moments": 2,
     "history_points": 1500, "table_runs": 20, "repetitions": 1, "decisions": 1, "fold_events": 30,
     "fold_batches": 2, "fold_rounds": 1, "lag_seconds": 0.5, "cold_starts": 1, "traces": 60,
 }  # fmt: skip
