@@ -35,7 +35,7 @@ _ENVIRONMENT = {
 }
 _GROUPS = (
     "singles", "creates", "batches", "writers", "searches", "pandas", "history", "disk", "signing",
-    "large",
+    "past", "large", "past-large",
     "trace-writes", "trace-searches",
     "kafka-singles", "kafka-decisions", "kafka-writers", "kafka-folds", "kafka-lag", "kafka-reads",
     "kafka-cold", "kafka-serve",
@@ -62,7 +62,7 @@ def _sizes(
 
 @click.command()
 @click.option("--quick", is_flag=True, help="A small run in about a minute.")
-@click.option("--large", is_flag=True, help="Also the searches in a large store.")
+@click.option("--large", is_flag=True, help="Also questions to large stores.")
 @click.option(
     "--kafka/--no-kafka", default=None, help="Only the rows of a ledger in Kafka, or none of them."
 )
@@ -112,7 +112,7 @@ def wanted(only: Sequence[str], *, large: bool, kafka: bool | None) -> list[str]
     return [
         group
         for group in _GROUPS
-        if kafka in (None, group.startswith("kafka-")) and (group != "large" or large)
+        if kafka in (None, group.startswith("kafka-")) and (not group.endswith("large") or large)
     ]
 
 
@@ -154,6 +154,7 @@ def _group(name: str) -> Callable[[Bench], list[Row]]:
         kafka_replicas,
         kafka_services,
         kafka_writes,
+        past,
         searches,
         signing,
         traces,
@@ -171,6 +172,8 @@ def _group(name: str) -> Callable[[Bench], list[Row]]:
         "history": searches.histories,
         "disk": disk.disk,
         "signing": signing.signing,
+        "past": past.past,
+        "past-large": past.large_past,
         "large": searches.large_searches,
         "trace-writes": traces.trace_writes,
         "trace-searches": traces.trace_searches,

@@ -23,7 +23,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from .rows import KAFKA, Kind
 from .stores import Store
 
-__all__ = ["Shape", "load"]
+__all__ = ["MadeRun", "Shape", "load", "made_runs"]
 
 _SEED = 20
 _START_MS = 1_760_000_000_000
@@ -45,7 +45,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class _MadeRun:
+class MadeRun:
     """One run; the first metric is apart, with all its points."""
 
     name: str
@@ -70,7 +70,7 @@ def load(store: Store, shape: Shape, *, first: int = 0) -> None:
 
 def load_by_client(store: Store, shape: Shape, *, first: int = 0) -> None:
     """Load runs as a script would log them."""
-    for run in _made_runs(shape, first):
+    for run in made_runs(shape, first):
         info = store.client.create_run(
             store.experiment_id, start_time=run.start_ms, run_name=run.name
         ).info
@@ -89,7 +89,7 @@ def load_directly(store: Store, shape: Shape, *, first: int = 0) -> None:
     """Load runs into the tables of MLflow's SQL store."""
     engine = sqlalchemy.create_engine(store.uri)
     location = store.artifact_location()
-    runs = _made_runs(shape, first)
+    runs = made_runs(shape, first)
     try:
         while chunk := list(itertools.islice(runs, _RUNS_A_TRANSACTION)):
             with engine.begin() as connection:
@@ -100,12 +100,13 @@ def load_directly(store: Store, shape: Shape, *, first: int = 0) -> None:
         engine.dispose()
 
 
-def _made_runs(shape: Shape, first: int) -> Iterator[_MadeRun]:
+def made_runs(shape: Shape, first: int) -> Iterator[MadeRun]:
+    """The runs from ``first`` on, each the same whatever was made before it."""
     for number in range(first, shape.runs):
         yield _made_run(shape, number)
 
 
-def _made_run(shape: Shape, number: int) -> _MadeRun:
+def _made_run(shape: Shape, number: int) -> MadeRun:
     """Run ``number``, whatever was made before it."""
     rng = random.Random(_SEED * 1_000_003 + number)
     start_ms = _START_MS + number * 1000
@@ -117,7 +118,7 @@ def _made_run(shape: Shape, number: int) -> _MadeRun:
         Metric("metric_00", rng.random(), start_ms + 100 + step, step)
         for step in range(steps if metrics else 0)
     ]
-    return _MadeRun(
+    return MadeRun(
         name=f"run-{number:06}",
         start_ms=start_ms,
         params=[Param(f"param_{i:02}", _value(rng, i)) for i in range(shape.params)],
@@ -136,7 +137,7 @@ def _value(rng: random.Random, number: int) -> str:
 
 
 def _table_rows(
-    runs: Sequence[_MadeRun], experiment_id: int, location: str
+    runs: Sequence[MadeRun], experiment_id: int, location: str
 ) -> list[tuple[Any, list[dict[str, Any]]]]:
     """The rows that MLflow's SQL store would have written for these runs."""
     ids = [uuid.UUID(int=random.getrandbits(128), version=4).hex for _ in runs]
@@ -178,7 +179,7 @@ def _table_rows(
     ]
 
 
-def _run_row(run_id: str, run: _MadeRun, experiment_id: int, location: str) -> dict[str, Any]:
+def _run_row(run_id: str, run: MadeRun, experiment_id: int, location: str) -> dict[str, Any]:
     return {
         "run_uuid": run_id,
         "name": run.name,

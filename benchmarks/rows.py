@@ -14,6 +14,7 @@ class Kind(StrEnum):
     """The stores that are compared."""
 
     LEDGER = "ledger"
+    NOW = "ledger, live"
     KAFKA_PYTHON = "ledger, kafka-python"
     LIBRDKAFKA = "ledger, librdkafka"
     SQLITE = "SQLite"

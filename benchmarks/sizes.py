@@ -41,6 +41,12 @@ class Sizes:
     """Steps of the one long metric of every 100th run."""
     history_points: int = 100_000
     """Points of the long history."""
+    past_runs: int = 10_000
+    """Runs in the ledger that is asked as of earlier moments."""
+    large_past_runs: int = 1_000_000
+    """And in a large one."""
+    moments: int = 5
+    """Moments that it is asked about."""
     table_runs: int = 1000
     """Runs that are made a pandas table of."""
     traces: int = 20_000
@@ -84,6 +90,9 @@ QUICK = Sizes(
     large_runs=400,
     history_steps=100,
     history_points=5000,
+    past_runs=1000,
+    large_past_runs=2000,
+    moments=2,
     table_runs=200,
     traces=200,
     patience_seconds=20.0,

@@ -57,10 +57,16 @@ class AsOfLedger(Ledger):
     asks for the same moment next, and never changed: reading it takes no lock.
     """
 
-    def __init__(self, now: Ledger, as_of: str, telling: Telling | None = None) -> None:
-        """Look back from ``now`` to a moment; the log is looked at with the first question."""
+    def __init__(
+        self, now: Ledger, as_of: str, telling: Telling | None = None, *, asked: str = "as_of"
+    ) -> None:
+        """Look back from ``now`` to a moment; the log is looked at with the first question.
+
+        ``asked`` is what whoever asks calls the moment.
+        """
         self._now = now
         self._as_of = as_of
+        self._asked = asked
         self._past_telling = telling
         self._past = PastStates(now)
         self._finding = threading.RLock()
@@ -208,7 +214,7 @@ class AsOfLedger(Ledger):
                 self._now.follow()
                 log = self._now.log
                 log.check_there()
-                position = _position(log, self._as_of)
+                position = _position(log, self._as_of, self._asked)
                 spans = spans_before(log, position)
                 if not spans:
                     _log.warning("as of %s the ledger had not begun: it is empty", self._as_of)
@@ -255,7 +261,7 @@ class AsOfLedger(Ledger):
             self._made = None
 
 
-def _position(log: SqliteLog, text: str) -> Position:
+def _position(log: SqliteLog, text: str, asked: str) -> Position:
     """The position of a moment in a log.
 
     Raises:
@@ -265,7 +271,7 @@ def _position(log: SqliteLog, text: str) -> Position:
     if isinstance(moment, int):
         now_ms = time.time_ns() // 1_000_000
         if moment >= now_ms:
-            msg = f"as_of={text} has not come yet: it is {format_time(now_ms)} now"
+            msg = f"{asked}={text} has not come yet: it is {format_time(now_ms)} now"
             raise SettingsError(msg)
         return vector_at(log, moment) if isinstance(log, MirrorLog) else log.position_at(moment)
     if moment.ledger_id != log.ledger_id:
@@ -283,7 +289,7 @@ def _position(log: SqliteLog, text: str) -> Position:
         raise SettingsError(msg)
     end = position_of(log)
     if not end.covers(moment):
-        msg = f"as_of={text} has not come yet: the log ends at {end}"
+        msg = f"{asked}={text} has not come yet: the log ends at {end}"
         raise SettingsError(msg)
     return moment
 

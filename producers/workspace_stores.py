@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 from mlflow.entities import ExperimentTag, Run
+from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_STATE
 from mlflow.store.workspace.abstract_store import AbstractStore as AbstractWorkspaceStore
 from mlflow.tracking._workspace.registry import get_workspace_store
 from mlflow.utils.uri import append_to_uri_path
+from mlflow.utils.workspace_context import ServerWorkspaceContext
 from mlflow.utils.workspace_utils import WORKSPACES_DIR_NAME, resolve_workspace_store_uri
 
 from mlflow_ledger.query import experiment_row
@@ -24,7 +27,7 @@ from .registry_store import LedgerRegistryStore
 from .tracking_store import LedgerTrackingStore
 from .workspace_checks import DatasetsInWorkspace, LinksInWorkspace, looking_first
 
-__all__ = ["WorkspaceRegistryStore", "WorkspaceTrackingStore"]
+__all__ = ["WorkspaceRegistryStore", "WorkspaceTrackingStore", "registry_in"]
 
 
 @in_workspaces
@@ -97,6 +100,29 @@ class WorkspaceTrackingStore(LinksInWorkspace, DatasetsInWorkspace, LedgerTracki
 @in_workspaces
 class WorkspaceRegistryStore(InWorkspace, LedgerRegistryStore):
     """MLflow's model registry on a ledger, each call of which is in one workspace."""
+
+
+@contextmanager
+def registry_in(uri: str, workspace: str | None) -> Iterator[LedgerRegistryStore]:
+    """The registry of a ledger for a program of its own, in a workspace where one is named."""
+    if workspace is None:
+        store = LedgerRegistryStore(uri)
+        try:
+            yield store
+        finally:
+            store.close()
+        return
+    enabled = MLFLOW_ENABLE_WORKSPACES.get_raw()
+    MLFLOW_ENABLE_WORKSPACES.set(True)
+    store = WorkspaceRegistryStore(uri)
+    try:
+        with ServerWorkspaceContext(workspace):
+            yield store
+    finally:
+        store.close()
+        MLFLOW_ENABLE_WORKSPACES.unset()
+        if enabled is not None:
+            MLFLOW_ENABLE_WORKSPACES.set(enabled)
 
 
 def _check_root(root: str | None) -> None:

@@ -29,6 +29,7 @@ from .detail import short, shortened
 from .model_history import Change, ModelHistory, Told
 from .moment import Since
 from .verdicts import Judged, folded, judged
+from .workspace import check_workspace
 
 __all__ = ["DEFAULT_EXPERIMENT", "AuditRow", "audit", "experiment_of", "merged"]
 
@@ -87,9 +88,11 @@ def audit(
 
     Raises:
         SettingsError: no entity, or no moment, is written like that.
-        Unknown: no event is about that entity; found out while the rows are read.
+        Unknown: there is no such workspace; or no event is about that entity, which is found out
+            while the rows are read.
     """
-    address = None if entity is None else Address.parse(entity)
+    check_workspace(ledger, workspace)
+    address = None if entity is None else Address.find(ledger, entity)
     if address is not None and address.alias is not None:
         msg = f"{entity!r} names an alias; ask for a version, such as {address.subject}/1"
         raise SettingsError(msg)

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from mlflow_ledger.schemas import SettingsError
 
 from .fields import FIELD_TABLES, METRICS, Entity, Fields
 from .registry import DELETED_STAGE
+from .workspace import check_workspace, workspaces_of
 
 __all__ = ["Changed", "FieldChange", "changes"]
 
@@ -55,34 +57,43 @@ class Changed:
 
 
 def changes(
-    ledger: Ledger, since: str, until: str | None = None, progress: Progress | None = None
+    ledger: Ledger,
+    since: str,
+    until: str | None = None,
+    progress: Progress | None = None,
+    workspace: str | None = None,
 ) -> list[Changed]:
     """What is not at ``until`` (by default now) as it was at ``since``; each a time or a position.
 
     The state as it was then is brought up to the later moment, and tells what becomes of it. What
     came and went between is not shown. Of a metric it is the latest value. Runs follow their
-    experiment when that is deleted or restored, and are not listed for it.
+    experiment when that is deleted or restored, and are not listed for it. With ``workspace`` only
+    what lies, or lay, in it is listed.
 
     Raises:
         SettingsError: a moment makes no sense, or the later one comes first.
+        Unknown: there is no such workspace.
     """
+    check_workspace(ledger, workspace)
     now = ledger.now if isinstance(ledger, AsOfLedger) else ledger
     if until is None and isinstance(ledger, AsOfLedger):
         until = str(ledger.position())
     now.catch_up()
-    begin = AsOfLedger(now, since)
-    end = AsOfLedger(now, until or str(position_of(now.log)))
+    begin = AsOfLedger(now, since, asked="since")
+    end = AsOfLedger(now, until or str(position_of(now.log)), asked="until")
     try:
         if not end.position().covers(begin.position()):
             msg = f"since={since} lies behind until={until or 'now'}: name the earlier moment first"
             raise SettingsError(msg)
-        return _between(begin, end, progress)
+        return _between(begin, end, progress, workspace)
     finally:
         begin.close()
         end.close()
 
 
-def _between(begin: AsOfLedger, end: AsOfLedger, progress: Progress | None) -> list[Changed]:
+def _between(
+    begin: AsOfLedger, end: AsOfLedger, progress: Progress | None, workspace: str | None
+) -> list[Changed]:
     folder = PrivateFolder()
     try:
         path = folder.path / "state.sqlite"
@@ -93,6 +104,9 @@ def _between(begin: AsOfLedger, end: AsOfLedger, progress: Progress | None) -> l
             capture = Capture(db, (*FIELD_TABLES, METRICS))
             _fold(db, begin, end, progress)
             changed = fields.changed(capture.take())
+            if workspace is not None:
+                here = lru_cache(maxsize=None)(lambda e: workspace in workspaces_of(e, db, before))
+                changed = {key: values for key, values in changed.items() if here(key[0])}
             return _by_entity(fields, changed)
     finally:
         folder.remove()

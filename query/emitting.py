@@ -16,6 +16,7 @@ from .emitting_targets import Target
 from .moment import Since
 from .openlineage import TYPES, OpenLineage, accepted
 from .verdicts import Judged, folded, judged
+from .workspace import check_workspace
 
 __all__ = ["CursorLost", "Emitting"]
 
@@ -34,14 +35,26 @@ class Emitting:
     another replica of the same ledger too.
     """
 
-    def __init__(self, ledger: Ledger, target: Target, cursor: Path, since: str | None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        target: Target,
+        cursor: Path,
+        since: str | None,
+        workspace: str | None = None,
+    ) -> None:
         """Deliver to a target; with ``since`` from a moment on, whatever the cursor says.
+
+        With ``workspace`` only what was said in it is delivered.
 
         Raises:
             CursorLost: the cursor cannot be read, or is another ledger's.
             SettingsError: the moment is none.
+            Unknown: there is no such workspace.
         """
+        check_workspace(ledger, workspace)
         self.delivered = 0
+        self._workspace = workspace
         self._ledger = ledger
         self._target = target
         self._cursor = cursor
@@ -77,7 +90,7 @@ class Emitting:
         rows = self._ledger.log.rows(self._next, None, where, values)
         within = itertools.takewhile(lambda stored: stored.offset < end, rows)
         batch = list(itertools.islice(within, _BATCH))
-        due = [s for s in batch if self._since.holds(s) and not self._is_delivered(s)]
+        due = [stored for stored in batch if self._is_due(stored)]
         entries = list(accepted(judged(self._ledger, due, end, self._highest)))
         told = self._ledger.query(lambda db: [self._translation.events(db, e) for e in entries])
         for entry, events in zip(entries, told, strict=True):
@@ -116,9 +129,11 @@ class Emitting:
         (topic, number), offset = log.origin(stored.offset)
         return f"{topic}/{number}", offset
 
-    def _is_delivered(self, stored: Stored) -> bool:
+    def _is_due(self, stored: Stored) -> bool:
         partition, offset = self._place(stored)
-        return offset < self._offsets.get(partition, 0)
+        of_us = self._workspace in (None, stored.record.envelope.workspace)
+        is_delivered = offset < self._offsets.get(partition, 0)
+        return of_us and not is_delivered and self._since.holds(stored)
 
     def _note(self, stored: Stored) -> None:
         partition, offset = self._place(stored)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from mlflow_ledger.consumers import RowChange
 
+from .item_parts import PARTS, fields_of_part
+
 __all__ = ["FIELD_TABLES", "METRICS", "Entity", "Field", "Fields"]
 
 Row = Mapping[str, Any]
@@ -56,8 +58,10 @@ _PAIRS = {
 }
 """Tables of keys and values, and what their fields are called."""
 
-_NOTED = "version_tags"
-"""Items that tell which tags a version got after its creation: the tags stand elsewhere."""
+_NOTED = ("version_tags", "promotion_checks")
+"""What rules note for themselves of versions; people see tags and audit."""
+_PROMOTIONS = "promotions:/"
+"""What rules and approvals of a model hang on, by its uid."""
 
 FIELD_TABLES = (
     *_FIELDS, *_PAIRS, "run_inputs", "run_model_inputs", "run_model_outputs", "model_aliases",
@@ -86,11 +90,12 @@ class Fields:
     """Fields of rows; knows by what names entities go whose rows hold numbers of this file only."""
 
     def __init__(self, db: sqlite3.Connection, before: sqlite3.Connection | None = None) -> None:
-        """Of the rows of one state; ``before`` is that state as it was, where that is asked for."""
+        """Of the rows of one state; ``before`` is that state as it was, where one has it."""
         self._db = db
         self._before = before
         self._ids: dict[tuple[str, int], str] = {}
         self._names: dict[str, str] = {}
+        self._versions: dict[str, int | None] = {}
 
     def changed(self, changes: list[RowChange]) -> dict[tuple[Entity, str], tuple[Any, Any]]:
         """The fields that some changed rows change, each with its value before and after."""
@@ -114,8 +119,20 @@ class Fields:
             if row is not None:
                 path = row["path"]
                 name = f"artifacts.{path.partition('/artifacts/')[2] or path}"
-                was, is_ = (_digest_at(db, path, row["owner"]) for db in (self._before, self._db))
+                was = self._file_before(change, path, row["owner"])
+                is_ = _digest_at(self._db, path, row["owner"])
                 yield (self._entity(_FILES, row), name), (was, is_)
+
+    def _file_before(self, change: RowChange, path: str, owner: str) -> str | None:
+        """The file that was at a path; where no earlier state is at hand, by what changed alone."""
+        if self._before is not None:
+            return _digest_at(self._before, path, owner)
+        changed = change.after or change.before or {}
+        rows = self._db.execute(_OTHER_FILES, (path, owner, changed["digest"])).fetchall()
+        if change.before is not None and change.before["owner"] == owner:
+            rows.append(tuple(change.before[column] for column in _FILE_COLUMNS))
+        *_, deleted, digest = max(rows, default=(True, None))
+        return None if deleted else digest
 
     def address(self, entity: Entity) -> str:
         """An entity as people write it; a model by the last name it had."""
@@ -135,6 +152,8 @@ class Fields:
             self._ids[table, row[number]] = row[column]
             if table == "registered_models":
                 self._names[row["uid"]] = row["name"]
+        elif table == "model_versions":
+            self._versions[row["uid"]] = row["version"]
 
     def _id(self, table: str, number: int) -> str:
         known = self._ids.get((table, number))
@@ -152,12 +171,30 @@ class Fields:
                 whole = kind != "models" or not table.startswith("model_version")
                 return Entity(kind, self._id(of, row[number]), None if whole else row["version"])
         if "kind" in row and "item_id" in row:
-            return Entity(row["kind"], row["item_id"])
+            return self._entity_of_item(row)
         if "owner" in row:
             kind, _, name = row["owner"].partition(":/")
             return Entity(kind, name)
         column, kind = next((c, k) for c, k in _BY_ID.items() if c in row)
         return Entity(kind, str(row[column]))
+
+    def _entity_of_item(self, row: Row) -> Entity:
+        """The item itself, or what it is a part of; an approval is one of its version."""
+        if row["kind"] not in PARTS or "parent" not in row:
+            return Entity(row["kind"], row["item_id"])
+        kind, _, name = row["parent"].partition(":/")
+        if not row["parent"].startswith(_PROMOTIONS):
+            return Entity(kind, name)
+        uid = json.loads(row["fields"]).get("version_uid")
+        return Entity("models", name, None if uid is None else self._version(uid))
+
+    def _version(self, uid: str) -> int | None:
+        if uid not in self._versions:
+            row = self._db.execute(
+                "SELECT version FROM model_versions WHERE uid = ?", (uid,)
+            ).fetchone()
+            self._versions[uid] = row[0] if row else None
+        return self._versions[uid]
 
     def _of(self, table: str, row: Row | None) -> Iterator[Field]:
         if row is None:
@@ -172,12 +209,10 @@ class Fields:
 def _is_inner(change: RowChange) -> bool:
     """Whether rules have noted it for themselves, beside what people are shown."""
     row = change.after or change.before
-    return row is not None and row.get("kind") == _NOTED
+    return row is not None and row.get("kind") in _NOTED
 
 
-def _digest_at(db: sqlite3.Connection | None, path: str, owner: str) -> str | None:
-    if db is None:
-        return None
+def _digest_at(db: sqlite3.Connection, path: str, owner: str) -> str | None:
     row = db.execute(_FILE, (path, owner)).fetchone()
     return row[0] if row else None
 
@@ -185,6 +220,10 @@ def _digest_at(db: sqlite3.Connection | None, path: str, owner: str) -> str | No
 _FILE = (
     "SELECT CASE WHEN NOT deleted THEN digest END FROM artifacts WHERE path = ? AND owner = ? "
     "ORDER BY written_ns DESC, source DESC, id DESC LIMIT 1"
+)
+_FILE_COLUMNS = ("written_ns", "source", "id", "deleted", "digest")
+_OTHER_FILES = (
+    f"SELECT {', '.join(_FILE_COLUMNS)} FROM artifacts WHERE path = ? AND owner = ? AND digest <> ?"
 )
 _BY_NUMBER = {
     "run_no": ("runs", "runs"),
@@ -227,6 +266,9 @@ _ONE_FIELD: dict[str, Callable[[Row], tuple[str, Any]]] = {
 
 
 def _of_item(row: Row) -> Iterator[tuple[str, Any]]:
+    if row["kind"] in PARTS:
+        yield from fields_of_part(row)
+        return
     own = {"name": row["name"], "created_ms": row["created_ms"]}
     yield from own.items()
     for name, value in json.loads(row["fields"]).items():

@@ -23,11 +23,11 @@ from .audit import DEFAULT_EXPERIMENT, experiment_of, merged
 from .fields import FIELD_TABLES, Entity, Fields
 from .model_history import ModelHistory
 from .registry import DELETED_STAGE
+from .run_lifecycle import followed
 from .verdicts import Judged, folded, judged
+from .workspace import check_workspace
 
 __all__ = ["HistoryRow", "Overwrites", "history"]
-
-_LIFECYCLE = "lifecycle"
 
 
 @dataclass(slots=True)
@@ -92,20 +92,22 @@ class Overwrites:
             self.rows.append((key[0], row))
 
 
-def history(ledger: Ledger, entity: str) -> list[HistoryRow]:
+def history(ledger: Ledger, entity: str, workspace: str | None = None) -> list[HistoryRow]:
     """Every value of every field of an entity, in the order in which they were given.
 
     A model's include those of its versions, and a version's the aliases that named it. A model is
     followed by its uid through all its names, and its rows bear the last of these.
     ``models:/NAME@ALIAS`` asks which versions the alias has named. A run's lifecycle follows its
-    experiment's. Only what was accepted counts; metrics have a history of their own.
+    experiment's. Only what was accepted counts; metrics have a history of their own. With
+    ``workspace`` a name means a model of it.
 
     Raises:
         SettingsError: no entity is written like that.
-        Unknown: no event is about that entity.
+        Unknown: no event is about that entity, or there is no such workspace.
     """
-    address = Address.parse(entity)
-    records, wanted = _records(ledger, address)
+    check_workspace(ledger, workspace)
+    address = Address.find(ledger, entity)
+    records, wanted = _records(ledger, address, workspace)
     told = Overwrites(ledger.log.place)
     with closing(create(":memory:")) as db:
         fold, fields = Fold(db), Fields(db)
@@ -116,10 +118,8 @@ def history(ledger: Ledger, entity: str) -> list[HistoryRow]:
             if entry.verdict.kind != "accepted":
                 continue
             fold.apply(entry.stored, entry.event)
-            changed = fields.changed(capture.take())
-            if address.kind == "runs":
-                changed = _as_joined(db, address.name, changed)
-            told.tell(entry.stored, ((key, after) for key, (_, after) in changed.items()))
+            changed = capture.take()
+            told.tell(entry.stored, followed(db, changed, fields.changed(changed)))
         rows = [row for found, row in _named(fields, told.rows) if wanted(found, row)]
     if not rows:
         msg = f"nothing in the ledger in {ledger.folder} is about {address}"
@@ -137,26 +137,15 @@ def _named(
         yield entity, row
 
 
-def _as_joined(db: Any, run_id: str, changed: dict[Any, Any]) -> dict[Any, Any]:
-    """A run's changes, its lifecycle being what it is with its experiment's."""
-    key = (Entity("runs", run_id), _LIFECYCLE)
-    kept = {k: v for k, v in changed.items() if k[0] == key[0] and k != key}
-    if not any(True for _ in db.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,))):
-        return kept | ({key: changed[key]} if key in changed else {})
-    row = db.execute("SELECT lifecycle FROM live_runs WHERE run_id = ?", (run_id,)).fetchone()
-    own = db.execute("SELECT lifecycle FROM runs WHERE run_id = ?", (run_id,)).fetchone()[0]
-    there = db.execute("SELECT lifecycle FROM experiments").fetchone()
-    lifecycle = row[0] if row else own if there is None else None
-    return kept | {key: (None, lifecycle)}
-
-
 Wanted = Callable[[Entity, HistoryRow], bool]
 
 
-def _records(ledger: Ledger, address: Address) -> tuple[Iterable[Judged], Wanted]:
+def _records(
+    ledger: Ledger, address: Address, workspace: str | None
+) -> tuple[Iterable[Judged], Wanted]:
     """The records to fold for the history of an entity, and which rows are its."""
     if address.kind == "models":
-        return _of_model(ledger, address)
+        return _of_model(ledger, address, workspace)
     selections = [Selection(subjects=(address.subject,))]
     if address.kind == "runs" and (experiment := experiment_of(ledger, address)):
         types = _types(ExperimentEvent)
@@ -177,8 +166,10 @@ def _records(ledger: Ledger, address: Address) -> tuple[Iterable[Judged], Wanted
     return judged(ledger, records, folded(ledger)), lambda found, _: found == entity
 
 
-def _of_model(ledger: Ledger, address: Address) -> tuple[Iterable[Judged], Wanted]:
-    models = ModelHistory(ledger, address.name)
+def _of_model(
+    ledger: Ledger, address: Address, workspace: str | None
+) -> tuple[Iterable[Judged], Wanted]:
+    models = ModelHistory(ledger, address.name, workspace)
 
     def wanted(entity: Entity, row: HistoryRow) -> bool:
         if entity.id not in models.names:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from mlflow_ledger.consumers import Ledger, scoped, workspace_of
 from mlflow_ledger.schemas import DEFAULT_WORKSPACE, ModelVersionCreated, SettingsError, format_time
 
-from .address import Unknown
+from .address import LATEST, Unknown
 from .environment import EnvironmentFile, environment_of
 from .judgements import Judgement, judgements_of
 from .lineage_address import LineageAddress
@@ -29,7 +29,8 @@ from .provenance import (
     pairs_of,
     text_of,
 )
-from .registry import alias_version, model_uid
+from .registry import DELETED_STAGE, alias_version, model_uid
+from .workspace import check_workspace
 
 __all__ = [
     "Artifact",
@@ -131,9 +132,10 @@ def lineage(
 
     Raises:
         SettingsError: the URI names no version.
-        Unknown: there is, and was, no such version.
+        Unknown: there is, and was, no such version, or there is no such workspace.
     """
-    address = LineageAddress.parse(uri)
+    check_workspace(ledger, workspace)
+    address = LineageAddress.parse(uri, ledger)
     if address.kind != "models":
         msg = f"{uri!r} names no model version; write models:/NAME/VERSION or models:/NAME@ALIAS"
         raise SettingsError(msg)
@@ -353,11 +355,12 @@ class _Found:
 
 
 def _latest_in(db: sqlite3.Connection, name: str, stage: str | None) -> int | None:
-    """The highest version of a model that stands in a stage."""
+    """The highest version of a model that stands in a stage, or at all."""
+    any_stage = None if stage == LATEST else stage
     row = db.execute(
         "SELECT max(version) FROM model_versions v JOIN registered_models m USING (model_no) "
-        "WHERE m.workspace = ? AND m.name = ? AND v.stage = ?",
-        (workspace_of(db), name, stage),
+        "WHERE m.workspace = ? AND m.name = ? AND v.stage <> ? AND v.stage = coalesce(?, v.stage)",
+        (workspace_of(db), name, DELETED_STAGE, any_stage),
     ).fetchone()
     return row[0] if row else None
 

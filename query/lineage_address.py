@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from mlflow_ledger.consumers import Ledger
 from mlflow_ledger.schemas import SettingsError
 
 from .address import Address
 
-__all__ = ["STAGES", "LineageAddress"]
-
-STAGES = {"none": "None", "staging": "Staging", "production": "Production", "archived": "Archived"}
-"""MLflow's stages; in a URI their case does not count."""
+__all__ = ["LineageAddress"]
 
 _LOOKS_LIKE = (
     "models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, runs:/ID, logged_models:/ID or "
@@ -34,8 +32,10 @@ class LineageAddress:
     stage: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> LineageAddress:
+    def parse(cls, text: str, ledger: Ledger | None = None) -> LineageAddress:
         """Read the text form; ``models:/m-<id>`` is a logged model, as in MLflow.
+
+        With a ledger the names of its models count, as :meth:`Address.find` says.
 
         Raises:
             SettingsError: the text names nothing that has a lineage.
@@ -48,22 +48,19 @@ class LineageAddress:
             return cls(kind, rest)  # type: ignore[arg-type]  # one of the three
         if kind != "models":
             raise _mistaken(text)
-        name, _, stage = rest.rpartition("/")
-        if name and stage.lower() in STAGES:
-            return cls("models", name, stage=STAGES[stage.lower()])
         if rest.startswith("m-") and "/" not in rest and "@" not in rest:
             return cls("logged_models", rest)
-        address = Address.parse(text)
-        if address.version is None and address.alias is None:
+        if ledger is None:
+            address = Address.parse(text, stages=True)
+        else:
+            address = Address.find(ledger, text, stages=True)
+        if address.version is None and address.alias is None and address.stage is None:
             raise _mistaken(text)
-        return cls("models", address.name, address.version, address.alias)
+        return cls("models", address.name, address.version, address.alias, address.stage)
 
     def __str__(self) -> str:
         """The text form."""
-        if self.alias is not None:
-            return f"models:/{self.name}@{self.alias}"
-        part = self.version if self.version is not None else self.stage
-        return f"{self.kind}:/{self.name}" + ("" if part is None else f"/{part}")
+        return str(Address(self.kind, self.name, self.version, self.alias, self.stage))
 
 
 def _mistaken(text: str) -> SettingsError:

@@ -27,6 +27,7 @@ from mlflow_ledger.consumers import (
 
 from .fields import FIELD_TABLES, Entity, Fields
 from .progress import ProgressShown
+from .run_lifecycle import followed
 
 __all__ = ["HISTORY_VIEWS", "load_overwritten"]
 
@@ -47,6 +48,8 @@ HISTORY_VIEWS = (
 """Views that need the whole history of fields."""
 
 _BATCH = 2000
+_FORM = 2
+"""Raised when the same events make other rows."""
 _ROWS = 20_000
 _WORTH_TELLING = 20_000
 _COLUMNS = {
@@ -59,6 +62,18 @@ _TABLE = f"""
 CREATE TABLE overwritten (n INTEGER PRIMARY KEY, {", ".join(_COLUMNS)});
 CREATE INDEX overwritten_open ON overwritten (kind, id, version, field) WHERE until_ms IS NULL;
 """
+_STANDS = (
+    "SELECT n, value FROM overwritten "
+    "WHERE kind = ? AND id = ? AND version IS ? AND field = ? AND until_ms IS NULL"
+)
+_END = (
+    "UPDATE overwritten SET until_ms = ?, until_offset = ?, ended_by = ?, ended_event = ? "
+    "WHERE n = ?"
+)
+_BEGIN = (
+    f"INSERT INTO overwritten ({', '.join(_COLUMNS)}) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL)"
+)
 _UNUSED = ("metric_chunks", "changes")
 """Tables that no rule reads: here they need not be filled."""
 
@@ -118,7 +133,7 @@ def _scratch(now: Ledger) -> Iterator[sqlite3.Connection]:
             private.remove()
         return
     folder = now.folder / "as-of"
-    made = folder / f"history-{FOLD_VERSION}"
+    made = folder / f"history-{FOLD_VERSION}-{_FORM}"
     for path in (folder, made):
         path.mkdir(exist_ok=True)
         share(path)
@@ -180,8 +195,8 @@ def _fold(
         with transaction(db, fold):
             for stored in batch:
                 fold.apply(stored)
-                changed = fields.changed(capture.take())
-                _tell(db, stored, ((key, after) for key, (_, after) in changed.items()))
+                changed = capture.take()
+                _tell(db, stored, followed(db, changed, fields.changed(changed)))
             fold.save_progress()
         if shown is not None:
             shown("folding the history, events", batch[-1].offset - first + 1, last - first + 1)
@@ -192,19 +207,20 @@ def _tell(
 ) -> None:
     envelope = stored.record.envelope
     for (entity, field), value in changed:
-        db.execute(
-            "UPDATE overwritten SET until_ms = ?, until_offset = ?, ended_by = ?, ended_event = ? "
-            "WHERE kind = ? AND id = ? AND version IS ? AND field = ? AND until_ms IS NULL",
-            (stored.append_ms, stored.offset, envelope.actor, envelope.type, *entity, field),
-        )
-        if value is None:
+        text = value
+        if value is not None and not isinstance(value, str):
+            text = json.dumps(value, ensure_ascii=False)
+        row = db.execute(_STANDS, (*entity, field)).fetchone()
+        if row is not None and row[1] == text:
             continue
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        db.execute(
-            f"INSERT INTO overwritten ({', '.join(_COLUMNS)}) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL)",
-            (
-                *entity, field, text, envelope.actor, envelope.actorkind, envelope.type,
-                stored.append_ms, stored.offset, envelope.time_ms,
-            ),
-        )  # fmt: skip
+        if row is not None:
+            ended = (stored.append_ms, stored.offset, envelope.actor, envelope.type)
+            db.execute(_END, (*ended, row[0]))
+        if text is not None:
+            db.execute(
+                _BEGIN,
+                (
+                    *entity, field, text, envelope.actor, envelope.actorkind, envelope.type,
+                    stored.append_ms, stored.offset, envelope.time_ms,
+                ),
+            )  # fmt: skip

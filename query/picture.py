@@ -42,7 +42,8 @@ def dot(graph: Graph) -> str:
         lines.append(f'  {_quoted(node.uri)} [label="{text}", fillcolor="{colour}"{bold}];')
     for edge in graph.edges:
         label = _quoted(edge.relation)
-        lines.append(f"  {_quoted(edge.source)} -> {_quoted(edge.target)} [label={label}];")
+        past = ", style=dashed" if edge.detail.get("past") else ""
+        lines.append(f"  {_quoted(edge.source)} -> {_quoted(edge.target)} [label={label}{past}];")
     return "\n".join([*lines, "}", ""])
 
 
@@ -99,8 +100,9 @@ def _edges(graph: Graph, layout: Layout) -> list[str]:
             x, y = bend_x + _WIDTH, bend_y
         to_x, to_y = _place(layout.points[edge.target])
         path += _curve(x, y, to_x, to_y)
+        past = ' stroke-dasharray="5 3"' if edge.detail.get("past") else ""
         found.append(
-            f'<path d="{path}" fill="none" stroke="#666" marker-end="url(#to)">'
+            f'<path d="{path}" fill="none" stroke="#666"{past} marker-end="url(#to)">'
             f"<title>{_text(edge.relation)}</title></path>"
         )
     return found

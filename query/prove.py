@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mlflow_ledger.bus import EMBEDDED, Partition, Position, Selection, Stored
 from mlflow_ledger.consumers import (
@@ -23,10 +23,12 @@ from mlflow_ledger.consumers import (
     origin_of,
     public_keys,
     root_from_path,
+    scoped,
     signing_key,
     stretches,
 )
 from mlflow_ledger.schemas import (
+    DEFAULT_WORKSPACE,
     ArtifactError,
     LedgerError,
     ModelVersionCreated,
@@ -38,6 +40,7 @@ from .address import Address, Unknown
 from .model_history import ModelHistory, Told
 from .proof import Proof, ProvedEvent
 from .registry import alias_version, model_uid
+from .workspace import check_workspace
 
 __all__ = ["Unproved", "proof_of"]
 
@@ -46,19 +49,24 @@ class Unproved(LedgerError):
     """What was asked for stands in the log, and nothing that was signed covers it."""
 
 
-def proof_of(ledger: Ledger, entity: str, *, content: bool = True) -> Proof:
+def proof_of(
+    ledger: Ledger, entity: str, *, content: bool = True, workspace: str | None = None
+) -> Proof:
     """A proof of what is said of an entity, for :func:`~mlflow_ledger.query.check.check`.
 
     ``entity`` is ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``, ``runs:/ID``, an event's
     position or its ``SOURCE/ID``. Without ``content`` only the digests of contents are in it.
-    With a key to sign by, what is not signed yet is signed now.
+    With a key to sign by, what is not signed yet is signed now. ``workspace`` is where a name is
+    looked up.
 
     Raises:
         SettingsError: nothing is written like that.
-        Unknown: the log has no such thing.
+        Unknown: the log has no such thing, or there is no such workspace.
         Unproved: what was signed does not cover it, or does not hold.
     """
-    found = list(_establishing(ledger, entity))
+    check_workspace(ledger, workspace)
+    entity, establishing = _establishing(ledger, entity, workspace)
+    found = list(establishing)
     if signing_key(ledger) is not None:
         Trees(ledger).publish()
     trees = _SignedTrees(ledger)
@@ -66,29 +74,29 @@ def proof_of(ledger: Ledger, entity: str, *, content: bool = True) -> Proof:
     return Proof(entity, ledger.ledger_id, events, trees.notes)
 
 
-def _establishing(ledger: Ledger, entity: str) -> Iterator[tuple[str, Stored]]:
-    """The events that establish the answer, the one that was asked for first."""
+def _establishing(
+    ledger: Ledger, entity: str, workspace: str | None
+) -> tuple[str, Iterable[tuple[str, Stored]]]:
+    """What is asked for, and the events that establish the answer, that one first."""
     if entity.startswith("v1~"):
-        yield "event", _at(ledger, Position.parse(entity))
-        return
+        return entity, [("event", _at(ledger, Position.parse(entity)))]
     if ":/" not in entity:
-        yield "event", _identified(ledger, entity)
-        return
-    address = Address.parse(entity)
+        return entity, [("event", _identified(ledger, entity))]
+    address = Address.find(ledger, entity)
     if address.kind == "runs":
-        yield "creation of the run", _run(ledger, address.name)
-    elif address.kind == "models" and (address.version is not None or address.alias is not None):
-        yield from _version(ledger, address)
-    else:
-        msg = (
-            f"{entity!r} cannot be proved; name models:/NAME@ALIAS, models:/NAME/VERSION, "
-            "runs:/ID, or an event by its position or its SOURCE/ID"
-        )
-        raise SettingsError(msg)
+        return entity, [("creation of the run", _run(ledger, address.name))]
+    if address.kind == "models" and (address.version is not None or address.alias is not None):
+        return str(address), _version(ledger, address, workspace or DEFAULT_WORKSPACE)
+    msg = (
+        f"{entity!r} cannot be proved; name models:/NAME@ALIAS, models:/NAME/VERSION, "
+        "runs:/ID, or an event by its position or its SOURCE/ID"
+    )
+    raise SettingsError(msg)
 
 
-def _version(ledger: Ledger, address: Address) -> Iterator[tuple[str, Stored]]:
-    def asked(db: sqlite3.Connection) -> tuple[str | None, int | None]:
+def _version(ledger: Ledger, address: Address, workspace: str) -> Iterator[tuple[str, Stored]]:
+    def asked(state: sqlite3.Connection) -> tuple[str | None, int | None]:
+        db = scoped(state, workspace)
         if address.alias is None:
             return model_uid(db, address.name), address.version
         return model_uid(db, address.name), alias_version(db, address.name, address.alias)

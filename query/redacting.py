@@ -8,23 +8,27 @@ from mlflow_ledger.schemas import ModelVersionCreated, SettingsError
 
 from .address import Address, Unknown
 from .model_history import ModelHistory
+from .workspace import check_workspace
 
 __all__ = ["scope_about"]
 
 
-def scope_about(ledger: Ledger, entity: str) -> Scope:
+def scope_about(ledger: Ledger, entity: str, workspace: str | None = None) -> Scope:
     """The events about an entity: of a model through all its names, of a version only its own.
+
+    With ``workspace`` a name means a model of it, else those of all workspaces.
 
     Raises:
         SettingsError: no entity is written like that, or it is an alias.
-        Unknown: no event is about that entity.
+        Unknown: no event is about that entity, or there is no such workspace.
     """
-    address = Address.parse(entity)
+    check_workspace(ledger, workspace)
+    address = Address.find(ledger, entity)
     if address.alias is not None:
         msg = f"{entity!r} names an alias; name a version, such as {address.subject}/1"
         raise SettingsError(msg)
     if address.kind == "models":
-        return _of_model(ledger, address)
+        return _of_model(ledger, address, workspace)
     subject = Selection(subjects=(address.subject,))
     if not any(True for _ in ledger.log.select(subject, limit=1)):
         raise _unknown(ledger, address)
@@ -33,8 +37,8 @@ def scope_about(ledger: Ledger, entity: str) -> Scope:
     return Scope(address.subject, (address.subject,))
 
 
-def _of_model(ledger: Ledger, address: Address) -> Scope:
-    history = ModelHistory(ledger, address.name)
+def _of_model(ledger: Ledger, address: Address, workspace: str | None) -> Scope:
+    history = ModelHistory(ledger, address.name, workspace)
     names = sorted({address.name, *(n for names in history.names.values() for n in names)})
     subjects = tuple(f"models:/{name}" for name in names)
     if not history.names:

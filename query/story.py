@@ -60,17 +60,19 @@ class Story:
                 yield stored
 
 
-def story_of(ledger: Ledger, uri: str) -> Story:
+def story_of(ledger: Ledger, uri: str, workspace: str | None = None) -> Story:
     """The story of ``models:/NAME/VERSION``, ``@ALIAS`` or ``/STAGE``, up to now.
+
+    ``workspace`` is where the name is looked up.
 
     Raises:
         SettingsError: the URI names no version.
-        Unknown: there is, and was, no such version.
+        Unknown: there is, and was, no such version, or there is no such workspace.
         TooLong: it has more events than can be told.
     """
     position = ledger.position()
     end = position.offset(EMBEDDED) or folded(ledger)
-    found = lineage(ledger, uri, "back")
+    found = lineage(ledger, uri, "back", workspace)
     keys: set[tuple[Any, ...]] = set()
     for stored in _about(ledger, found):
         if stored.offset < end:

@@ -98,7 +98,7 @@ SELECT CASE WHEN kind <> 'models' THEN kind || ':/' || id
     kind, CASE WHEN kind = 'models' THEN m.name ELSE id END AS id, version, field, value, actor,
     actorkind, epoch_ms(since_ms) AS valid_from, epoch_ms(until_ms) AS valid_to,
     event AS action_name, epoch_ms(time_ms) AS event_time, ended_by, ended_event,
-    since_offset AS "offset"
+    since_offset AS "offset", until_offset AS ended_offset
 FROM overwritten o LEFT JOIN (
     SELECT id AS uid, arg_max(value, since_offset) AS name FROM overwritten
     WHERE kind = 'models' AND version IS NULL AND field = 'name' GROUP BY id

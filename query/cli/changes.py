@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .arguments import MOMENT, as_json, ledger_at, uri
+from .arguments import MOMENT, as_json, ledger_at, uri, workspace
 from .history import said_value
 from .output import print_json_line, print_table, progress_bar
 
@@ -39,8 +39,9 @@ Examples:
     metavar="TIME|POSITION",
     help="The later moment; without it, now.",
 )
+@workspace
 @as_json("one document a line")
-def changes(uri: str, since: str, until: str | None, as_json: bool) -> None:
+def changes(uri: str, since: str, until: str | None, workspace: str | None, as_json: bool) -> None:
     """Show what was created, changed from what to what, deleted or restored between two moments.
 
     What came and went between is not shown: `history` and `audit` tell that.
@@ -49,7 +50,9 @@ def changes(uri: str, since: str, until: str | None, as_json: bool) -> None:
 
     ledger = ledger_at(uri)
     with progress_bar() as progress:
-        found = changes_of(ledger, since, until, lambda done, of: progress("events", done, of))
+        found = changes_of(
+            ledger, since, until, lambda done, of: progress("events", done, of), workspace
+        )
     if as_json:
         for changed in found:
             print_json_line(changed)

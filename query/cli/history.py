@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .arguments import ENTITY, as_json, ledger_at, uri
+from .arguments import ENTITY, as_json, ledger_at, uri, workspace
 from .output import print_json_line, print_table, said
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ names.""",
 )
 @uri
 @click.argument("entity", type=ENTITY)
+@workspace
 @as_json("one document a line")
-def history(uri: str, entity: str, as_json: bool) -> None:
+def history(uri: str, entity: str, workspace: str | None, as_json: bool) -> None:
     """Show each value of each field: who gave it, from when to when it stood, by which event.
 
     Tags, descriptions, aliases, stages, status, names, deleted and restored: whatever was
@@ -40,7 +41,7 @@ def history(uri: str, entity: str, as_json: bool) -> None:
     """
     from mlflow_ledger.query.history import history as rows_of
 
-    rows = rows_of(ledger_at(uri), entity)
+    rows = rows_of(ledger_at(uri), entity, workspace)
     if as_json:
         for row in rows:
             print_json_line(row)

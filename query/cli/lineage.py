@@ -50,8 +50,8 @@ def lineage(
 ) -> None:
     """Show data sets, code, runs, logged models, versions, aliases and stages around an entity.
 
-    ENTITY is models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, runs:/ID,
-    logged_models:/ID, or datasets:/DIGEST (or NAME, or NAME/DIGEST).
+    ENTITY is models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/latest,
+    runs:/ID, logged_models:/ID, or datasets:/DIGEST (or NAME, or NAME/DIGEST).
     """
     from mlflow_ledger.query.lineage import entity_lineage
     from mlflow_ledger.query.lineage import lineage as lineage_of
@@ -59,7 +59,7 @@ def lineage(
 
     ledger = ledger_at(uri)
     found: Lineage | EntityLineage
-    if LineageAddress.parse(entity).kind == "models":
+    if LineageAddress.parse(entity, ledger).kind == "models":
         found = lineage_of(ledger, entity, direction, workspace)
     else:
         found = entity_lineage(ledger, entity, direction)

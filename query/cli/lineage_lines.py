@@ -63,22 +63,24 @@ def judged_lines(
 
 
 def table_of(graph: Graph) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The entities of a graph, each with how it was come to."""
-    ways: dict[str, list[str]] = {}
-    for edge in graph.edges:
-        ways.setdefault(edge.target, []).append(f"{edge.relation}: from {edge.source}")
-    for edge in graph.edges:
-        ways.setdefault(edge.source, []).append(f"{edge.relation}: into {edge.target}")
-    rows: list[tuple[str, ...]] = [
-        (
-            node.kind,
-            node.uri,
-            node.name or "",
-            node.state or "",
-            "asked for" if node.uri in graph.roots else "; ".join(ways.get(node.uri, [])[:1]),
-        )
-        for node in graph.nodes
-    ]
+    """The entities of a graph, a row for each link: what led to it, or else where it went.
+
+    What is so comes before what was so once.
+    """
+    links: dict[str, list[str]] = {node.uri: [] for node in graph.nodes}
+    edges = sorted(graph.edges, key=lambda edge: bool(edge.detail.get("past")))
+    for edge in edges:
+        links[edge.target].append(f"{edge.relation}: from {edge.source}")
+    began = [uri for uri, found in links.items() if not found and uri not in graph.roots]
+    for edge in edges:
+        if edge.source in began:
+            links[edge.source].append(f"{edge.relation}: into {edge.target}")
+    rows: list[tuple[str, ...]] = []
+    for node in graph.nodes:
+        asked = ["asked for"] if node.uri in graph.roots else []
+        for number, link in enumerate([*asked, *links[node.uri]] or [""]):
+            said = ("", "") if number else (node.name or "", node.state or "")
+            rows.append((node.kind, node.uri, *said, link))
     return ("kind", "entity", "name", "state", "link"), rows
 
 

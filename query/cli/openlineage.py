@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .arguments import ledger_at, since, uri
+from .arguments import ledger_at, since, uri, workspace
 
 if TYPE_CHECKING:
     from mlflow_ledger.consumers import Ledger
@@ -42,8 +42,14 @@ Examples:
     metavar="FILE",
     help="Where it is kept how far this target has got; a file in the ledger's folder.",
 )
+@workspace
 def openlineage(
-    uri: str, target: str, since: str | None, follow: bool, cursor: Path | None
+    uri: str,
+    target: str,
+    since: str | None,
+    follow: bool,
+    cursor: Path | None,
+    workspace: str | None,
 ) -> None:
     """Tell of runs, data sets, logged models and versions, at least once and in the log's order.
 
@@ -57,7 +63,8 @@ def openlineage(
     to = target_at(target)
 
     def emitting(ledger: Ledger) -> Emitting:
-        return Emitting(ledger, to, cursor or _cursor(ledger, target), since)
+        kept = cursor or _cursor(ledger, target, workspace)
+        return Emitting(ledger, to, kept, since, workspace)
 
     try:
         if not follow:
@@ -81,6 +88,7 @@ def openlineage(
         to.close()
 
 
-def _cursor(ledger: Ledger, target: str) -> Path:
-    name = hashlib.sha256(target.encode()).hexdigest()[:12]
+def _cursor(ledger: Ledger, target: str, workspace: str | None) -> Path:
+    of = target if workspace is None else f"{target}\n{workspace}"
+    name = hashlib.sha256(of.encode()).hexdigest()[:12]
     return ledger.folder / f"openlineage-{name}.json"

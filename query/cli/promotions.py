@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .arguments import ENTITY, as_json, ledger_at, uri
+from .arguments import ENTITY, as_json, ledger_at, uri, workspace
 from .output import print_json, print_table, safe
 
 if TYPE_CHECKING:
+    from mlflow_ledger.consumers import Ledger
     from mlflow_ledger.producers.registry_store import LedgerRegistryStore
     from mlflow_ledger.query.promotions import ApprovalRow, PromotionRuleRow
 
@@ -50,6 +51,7 @@ Examples:
 @click.option("--keeper", "keepers", multiple=True, help="Only they may change the rule.")
 @click.option("--authenticated", is_flag=True, help="Only who a server has authenticated counts.")
 @click.option("--comment")
+@workspace
 @as_json("one document")
 def rules(
     uri: str,
@@ -58,6 +60,7 @@ def rules(
     rule: str | None,
     targets: tuple[str, ...],
     comment: str | None,
+    workspace: str | None,
     as_json: bool,
     **says: Any,
 ) -> None:
@@ -66,11 +69,11 @@ def rules(
     A promotion that breaks one is refused, and the audit shows by which. A rule asks for one
     thing: --approvals, --tag, --metric or --artifact.
     """
-    name = _named(model, version=False)[0]
     if (rule is None) != (action == "list"):
         msg = f"`{action}` {'takes no' if rule else 'needs the'} name of a rule"
         raise click.UsageError(msg)
-    with _store(uri) as store:
+    with _store(uri, workspace) as (ledger, store):
+        name = _named(ledger, model, version=False)[0]
         if action == "add":
             store.set_promotion_rule(name, str(rule), _rule_of(targets, **says), comment)
         elif action == "remove":
@@ -90,25 +93,32 @@ Examples:
 @click.option("--for", "target", required=True, metavar="ALIAS|STAGE")
 @click.option("--withdraw", is_flag=True, help="Take your approval back.")
 @click.option("--comment")
+@workspace
 @as_json("one document")
 def approve(
-    uri: str, version: str, target: str, withdraw: bool, comment: str | None, as_json: bool
+    uri: str,
+    version: str,
+    target: str,
+    withdraw: bool,
+    comment: str | None,
+    workspace: str | None,
+    as_json: bool,
 ) -> None:
     """Approve, as the user that you are, that a version gets an alias or a stage.
 
     A name of a stage means the stage; alias:NAME and stage:NAME say which is meant.
     """
-    name, number = _named(version, version=True)
-    with _store(uri) as store:
+    with _store(uri, workspace) as (ledger, store):
+        name, number = _named(ledger, version, version=True)
         say = store.withdraw_approval if withdraw else store.approve_promotion
         say(name, number, target, comment)
         _print(name, store.promotion_rules(name), store.promotion_approvals(name), as_json=as_json)
 
 
-def _named(text: str, *, version: bool) -> tuple[str, int]:
+def _named(ledger: Ledger, text: str, *, version: bool) -> tuple[str, int]:
     from mlflow_ledger.query.address import Address
 
-    address = Address.parse(text)
+    address = Address.find(ledger, text)
     if address.kind != "models" or address.alias or version is (address.version is None):
         msg = f"{text!r} names no {'version' if version else 'model'}; write {_VERSION}"
         raise click.UsageError(msg if version else msg.removesuffix("/VERSION"))
@@ -145,18 +155,17 @@ def _rule_of(targets: tuple[str, ...], **says: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _store(uri: str) -> Iterator[LedgerRegistryStore]:
-    """The registry of a ledger that is there; MLflow's errors in words."""
-    ledger_at(uri, present=True)
-    from mlflow_ledger.producers.promotions import in_our_words
-    from mlflow_ledger.producers.registry_store import LedgerRegistryStore
+def _store(uri: str, workspace: str | None) -> Iterator[tuple[Ledger, LedgerRegistryStore]]:
+    """The registry of a ledger that is there, or a workspace's; MLflow's errors in words."""
+    ledger = ledger_at(uri, present=True)
+    from mlflow_ledger.query.workspace import check_workspace
 
-    store = LedgerRegistryStore(uri)
-    try:
-        with in_our_words():
-            yield store
-    finally:
-        store.close()
+    check_workspace(ledger, workspace)
+    from mlflow_ledger.producers.promotions import in_our_words
+    from mlflow_ledger.producers.workspace_stores import registry_in
+
+    with registry_in(uri, workspace) as store, in_our_words():
+        yield ledger, store
 
 
 def _print(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .arguments import ledger_at, uri
+from .arguments import ledger_at, uri, workspace
 from .output import print_json
 
 __all__ = ["prove"]
@@ -34,7 +34,10 @@ Examples:
     is_flag=True,
     help="Leave the contents out (tags, descriptions, values): only their digests are in it then.",
 )
-def prove(uri: str, entity: str, output: Path | None, without_content: bool) -> None:
+@workspace
+def prove(
+    uri: str, entity: str, output: Path | None, without_content: bool, workspace: str | None
+) -> None:
     """Write a proof of what stands in the log about ENTITY.
 
     ENTITY is models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, or an event: its position, or its
@@ -43,7 +46,7 @@ def prove(uri: str, entity: str, output: Path | None, without_content: bool) -> 
     """
     from mlflow_ledger.query.prove import proof_of
 
-    proof = proof_of(ledger_at(uri), entity, content=not without_content)
+    proof = proof_of(ledger_at(uri), entity, content=not without_content, workspace=workspace)
     if output is None:
         print_json(proof.as_json())
         return

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .arguments import ENTITY, as_json, ledger_at, uri
+from .arguments import ENTITY, as_json, ledger_at, uri, workspace
 from .output import plain, print_json, progress_bar, safe
 
 if TYPE_CHECKING:
@@ -26,8 +26,11 @@ Examples:
 @click.argument("entity", metavar="ENTITY", type=ENTITY)
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept in the log.")
 @click.option("--yes", is_flag=True, help="Do it; without this, only say what would be done.")
+@workspace
 @as_json("one document")
-def redact(uri: str, entity: str, reason: str, yes: bool, as_json: bool) -> None:
+def redact(
+    uri: str, entity: str, reason: str, yes: bool, workspace: str | None, as_json: bool
+) -> None:
     """Erase the contents of all events about ENTITY up to now, and the artifacts it alone has.
 
     They go from the log, the state, analytics, snapshots and the archive, and from every earlier
@@ -39,7 +42,7 @@ def redact(uri: str, entity: str, reason: str, yes: bool, as_json: bool) -> None
 
     ledger = ledger_at(uri, present=True)
     consumers.check_can_forget(ledger)
-    scope = scope_about(ledger, entity)
+    scope = scope_about(ledger, entity, workspace)
     if not yes:
         _tell(consumers.plan_redaction(ledger, scope), as_json=as_json)
         return

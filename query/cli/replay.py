@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .arguments import LINEAGE, as_json, ledger_at, uri
+from .arguments import LINEAGE, as_json, ledger_at, uri, workspace
 from .output import human_bytes, print_json_line, safe, said
 
 if TYPE_CHECKING:
@@ -34,15 +34,19 @@ Examples:
     metavar="FILE",
     help="Write events, schemas, digests, environment and provenance to a zip instead.",
 )
+@workspace
 @as_json("one document a line")
-def replay(uri: str, version: str, target: Path | None, as_json: bool) -> None:
+def replay(
+    uri: str, version: str, target: Path | None, workspace: str | None, as_json: bool
+) -> None:
     """Tell the story of a model version in order: data, runs, results, files, promotions.
 
-    MODEL_URI is models:/NAME/VERSION, models:/NAME@ALIAS or models:/NAME/STAGE.
+    MODEL_URI is models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE or
+    models:/NAME/latest.
     """
     from mlflow_ledger.query.story import story_of
 
-    story = story_of(ledger_at(uri), version)
+    story = story_of(ledger_at(uri), version, workspace)
     if target is None:
         for row in story.rows():
             if as_json:

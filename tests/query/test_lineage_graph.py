@@ -14,6 +14,7 @@ from mlflow_ledger.consumers import Ledger
 from mlflow_ledger.query import lineage_graph
 from mlflow_ledger.query.address import Unknown
 from mlflow_ledger.query.cli import program
+from mlflow_ledger.query.cli.lineage_lines import table_of
 from mlflow_ledger.query.layers import laid_out
 from mlflow_ledger.query.lineage import EntityLineage, entity_lineage, lineage
 from mlflow_ledger.query.lineage_address import LineageAddress
@@ -135,6 +136,32 @@ def test_aliases_and_stages_that_it_had_once_are_told(tmp_path: Path) -> None:
     }
     states = {node.uri: node.state for node in found.graph.nodes}
     assert states["models:/cellar@best"] == "earlier"
+    past = {edge.relation: edge.detail for edge in found.graph.edges if edge.detail.get("past")}
+    assert set(past) == {"stage, earlier", "alias, earlier"}
+    for detail in past.values():
+        assert detail["since"] <= detail["until"]
+    assert dot(found.graph).count("style=dashed") == 2
+    assert svg(found.graph, "x").count("stroke-dasharray") == 2
+    ledger.close()
+
+
+def test_the_present_and_the_past_of_an_alias_stand_in_the_table(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "store")
+    tell(ledger)
+    ledger.write(lambda _: [version("cellar", 2, STUDENT, None)])
+    for number in (1, 2):
+        ledger.write(
+            lambda _, n=number: [RegisteredModelAliasSet(**named("cellar", n), alias="best")]  # type: ignore[misc]  # mypy: lambda default
+        )
+    found = entity_lineage(ledger, "datasets:/d-wine")
+    _, rows = table_of(found.graph)
+    of_alias = [(entity, link) for _, entity, _, _, link in rows if entity.endswith("@best")]
+    assert of_alias == [
+        ("models:/cellar@best", "alias: from models:/cellar/2"),
+        ("models:/cellar@best", "alias, earlier: from models:/cellar/1"),
+    ]
+    told = {link.split(": from ")[-1] + f" {entity}" for _, entity, _, _, link in rows}
+    assert {f"{edge.source} {edge.target}" for edge in found.graph.edges} <= told
     ledger.close()
 
 

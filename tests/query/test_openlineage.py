@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +23,7 @@ from mlflow_ledger.query.openlineage_datasets import _place
 from mlflow_ledger.schemas import ModelVersionDeleted, RunUpdated, SettingsError
 
 from .family_tree import DISTIL, JUDGE, STUDENT, SWEEP, TEACHER, TRAIN, named, tell
+from .openlineage_classes import check
 
 SCHEMA = json.loads((Path(__file__).parent / "openlineage_schema.json").read_text("utf-8"))
 SPEC = os.environ.get("MLFLOW_LEDGER_TEST_OPENLINEAGE")
@@ -51,6 +52,7 @@ def valid(events: list[dict[str, Any]]) -> None:
     checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
     for event in events:
         jsonschema.Draft202012Validator(SCHEMA, format_checker=checker).validate(event)
+        check(event)
 
 
 def of_run(events: list[dict[str, Any]], run_id: str) -> list[dict[str, Any]]:
@@ -78,6 +80,34 @@ def facets(node: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(node, list):
         for value in node:
             yield from facets(value)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda event: event.pop("producer"),
+        lambda event: event.update(eventTime="yesterday"),
+        lambda event: event.update(eventType="STOP"),
+        lambda event: event.update(schemaURL="https://openlineage.io/spec/1-0-0/x.json"),
+        lambda event: event.update(comment="unheard of"),
+        lambda event: event["run"].update(runId="1"),
+        lambda event: event["job"].pop("name"),
+        lambda event: event["inputs"][0].update(namespace=7),
+        lambda event: event["job"]["facets"]["jobType"].pop("integration"),
+        lambda event: event["job"]["facets"]["jobType"].pop("_producer"),
+        lambda event: event["job"]["facets"]["jobType"].update(speed=7),
+        lambda event: event["job"]["facets"]["jobType"].update(_schemaURL="https://x.org/y"),
+    ],
+)
+def test_what_is_not_as_published_is_found(
+    family: Ledger, tmp_path: Path, spoil: Callable[[dict[str, Any]], Any]
+) -> None:
+    events = told(family, tmp_path / "events.jsonl")
+    event = next(event for event in of_run(events, SWEEP) if event.get("inputs"))
+    check(event)
+    spoil(event)
+    with pytest.raises((ValueError, KeyError)):
+        check(event)
 
 
 @pytest.mark.skipif(SPEC is None, reason="MLFLOW_LEDGER_TEST_OPENLINEAGE names no folder of specs")
