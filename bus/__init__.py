@@ -1,5 +1,6 @@
 """Where it is said: the Log seam and what implements it."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .appending import Appending
@@ -45,6 +46,9 @@ from .writer import (
 
 if TYPE_CHECKING:
     from .kafka import KafkaLog
+    from .key_file import KeyFile
+    from .key_topic import KeyTopic
+    from .keyring import Keyring
     from .topic_writer import TopicWriter
 
 __all__ = [
@@ -70,6 +74,9 @@ __all__ = [
     "KafkaLog",
     "KafkaPlace",
     "KafkaSettings",
+    "KeyFile",
+    "KeyTopic",
+    "Keyring",
     "Log",
     "MemoryLog",
     "MirrorDamaged",
@@ -137,15 +144,18 @@ __all__ = [
 ]
 
 
+_LAZY = {
+    "KafkaLog": "kafka",
+    "KeyFile": "key_file",
+    "KeyTopic": "key_topic",
+    "Keyring": "keyring",
+    "TopicWriter": "topic_writer",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """Import Kafka's client with the first use only: an embedded ledger does without."""
-    if name == "KafkaLog":
-        from .kafka import KafkaLog
-
-        return KafkaLog
-    if name == "TopicWriter":
-        from .topic_writer import TopicWriter
-
-        return TopicWriter
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    """Import Kafka's client, and ciphers, with the first use only: most ledgers do without."""
+    if name not in _LAZY:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f".{_LAZY[name]}", __name__), name)

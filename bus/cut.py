@@ -194,12 +194,14 @@ class _CutLog(_Cut):
     def __init__(self, log: SqliteLog, cut: Callable[[], Cut]) -> None:
         self._find = cut
         super().__init__(log.path)
+        self.keyring = log.keyring
 
 
 class _CutMirror(_Cut, MirrorLog):
     def __init__(self, log: MirrorLog, cut: Callable[[], Cut]) -> None:
         self._find = cut
         MirrorLog.__init__(self, log.path, log.partitions())
+        self.keyring = log.keyring
 
     def position(self) -> Position:
         """Where it is cut."""

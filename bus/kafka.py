@@ -52,8 +52,11 @@ class KafkaLog:
         place: KafkaPlace,
         settings: KafkaSettings | None = None,
         ledger_id: str | None = None,
+        before: Callable[[Sequence[Outgoing]], None] | None = None,
     ) -> None:
         """Use the ledger at ``place``; its id is looked up where it is not given.
+
+        ``before`` is called with what is to be sent, before it is.
 
         Raises:
             SettingsError: the settings name a client that is not installed.
@@ -61,6 +64,7 @@ class KafkaLog:
         self.place = place
         self._settings = settings or KafkaSettings.read()
         self._ledger_id = ledger_id
+        self._before = before
         self._topics: Topics | None = None
         self._known: Topics | None = None
         self._client = open_client(place, self._settings)
@@ -75,9 +79,9 @@ class KafkaLog:
         """How long a request to the brokers may take before it has failed."""
         return self._settings.timeout_s
 
-    def create(self) -> Topics:
-        """Make the topics where they are missing."""
-        self._topics = create_topics(self.place, self._settings)
+    def create(self, *, erasable: bool = False) -> Topics:
+        """Make the topics where they are missing, with one for keys where that is asked for."""
+        self._topics = create_topics(self.place, self._settings, erasable=erasable)
         return self._topics
 
     def publish_schemas(self) -> int:
@@ -161,6 +165,8 @@ class KafkaLog:
         So a caller can let go of the lock that keeps its records in order, before it waits.
         """
         self._check_partitions(records)
+        if self._before is not None:
+            self._before(records)
         messages = [
             Message(partition, None if key is None else key.encode("utf-8"), value, headers)
             for partition, record, key in records
@@ -283,7 +289,7 @@ class KafkaLog:
     def _fits(self, message: Message) -> bool:
         """Whether a topic, as it was when last looked at, takes an event of that size."""
         most_bytes = min(self.topics.most_bytes[message.partition[0]], MAX_REQUEST_BYTES)
-        return len(message.value) + _FRAME_BYTES <= most_bytes
+        return message.size_bytes + _FRAME_BYTES <= most_bytes
 
     def _refused(self, messages: Sequence[Message], error: TooLarge) -> Exception:
         """The error to raise where brokers refuse messages for their size.
@@ -291,13 +297,13 @@ class KafkaLog:
         Their topics are looked at again: they must have been made to take less.
         """
         self._topics = look_at_topics(self.place, self._settings)
-        largest = max(messages, key=lambda message: len(message.value))
+        largest = max(messages, key=lambda message: message.size_bytes)
         if len(messages) == 1 and self._fits(largest):
             return unavailable(self.place, f"{error}: another thread's large event went along")
         return RecordRefused(self._oversize(largest, error))
 
     def _oversize(self, message: Message, why: object) -> str:
-        return oversize(self.place, len(message.value), self.place.topic(message.partition[0]), why)
+        return oversize(self.place, message.size_bytes, self.place.topic(message.partition[0]), why)
 
     def _batches(
         self, first: Mapping[Partition, int], end: Mapping[Partition, int], limit: int | None

@@ -36,12 +36,20 @@ MOST_BUFFERED_BYTES = 32 * 1024 * 1024
 
 
 class Message(NamedTuple):
-    """A message on its way to a partition of one of the ledger's topics."""
+    """A message on its way to a partition of one of the ledger's topics.
+
+    Without a value it takes its key out of a topic that is compacted.
+    """
 
     partition: Partition
     key: bytes | None
-    value: bytes
+    value: bytes | None
     headers: Sequence[tuple[str, bytes]]
+
+    @property
+    def size_bytes(self) -> int:
+        """How much its value takes."""
+        return len(self.value or b"")
 
 
 class TooLarge(RecordRefused):

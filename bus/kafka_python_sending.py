@@ -50,7 +50,7 @@ class Sending:
         with self.failures(messages):
             producer = self._producing()
             for message in messages:
-                size_bytes = len(message.value)
+                size_bytes = message.size_bytes
                 if not self._room.take(size_bytes, self._settings.timeout_s):
                     raise unavailable(self._place, "what was sent before is not acknowledged")
                 try:

@@ -33,7 +33,9 @@ _CONTENT_DIGEST = "contentdigest"
 _MOST_REASON_BYTES = 1024
 _MOST = 2**63 - 1
 _MOST_DIGITS = len(str(_MOST))
-_ABSENT, _PRESENT = b"\x00", b"\x02"  # the branches of Avro's union of null and a content
+_ABSENT, _PRESENT, _SEALED = b"\x00", b"\x02", b"\x04"
+"""The branches of Avro's union of null, a content, and bytes that are one when they are opened."""
+
 _REQUIRED = frozenset(Envelope._fields) - frozenset(Envelope._field_defaults) - {"time_ms"}
 
 _COMMON = (
@@ -51,6 +53,7 @@ _SECOND = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
 _MILLIS = re.compile(rb"\.[0-9]{3}Z")
 _SECOND_BYTES = len("2026-03-03T12:00:00")
 _ZERO = ord("0")
+_SEVEN_BITS, _MORE, _MOST_LONG = 0x7F, 0x80, 10
 
 _Voice = tuple[str, str, str, str, str, str, int, str]
 
@@ -65,6 +68,8 @@ def message_of(record: Record) -> tuple[list[tuple[str, bytes]], bytes]:
     if record.content_digest is not None:
         headers.append((_CONTENT_DIGEST, record.content_digest.hex().encode()))
     if record.content is not None:
+        if record.envelope.keyid is not None:
+            return headers, record.head + _SEALED + _long(len(record.content)) + record.content
         return headers, record.head + _PRESENT + record.content
     whole = not takes_content(record.envelope.type, record.head)
     return headers, record.head if whole else record.head + _ABSENT
@@ -85,13 +90,40 @@ def record_of_message(headers: Headers, value: bytes | None) -> Record:
     except (ValueError, TypeError, AttributeError):
         envelope, split, digest = _careful(headers)
     head, mark, content = value[:split], value[split : split + 1], value[split + 1 :]
-    if split < 0 or len(head) != split or mark not in (b"", _ABSENT, _PRESENT):
+    with_content = _PRESENT if envelope.keyid is None else _SEALED
+    if split < 0 or len(head) != split or mark not in (b"", _ABSENT, with_content):
         msg = f"the message's value of {len(value)} bytes has no content behind byte {split}"
         raise DecodeError(msg)
-    if mark != _PRESENT and content:
+    if mark != with_content and content:
         msg = f"{len(content)} bytes are left over behind the record"
         raise DecodeError(msg)
-    return Record(envelope, head, content if mark == _PRESENT else None, digest)
+    if mark == _SEALED:
+        content = _behind_length(content)
+    return Record(envelope, head, content if mark == with_content else None, digest)
+
+
+def _long(number: int) -> bytes:
+    """A count as Avro writes a long: zigzag, seven bits a byte, the lowest first."""
+    number <<= 1
+    written = bytearray()
+    while number > _SEVEN_BITS:
+        written.append(number & _SEVEN_BITS | _MORE)
+        number >>= 7
+    return bytes((*written, number))
+
+
+def _behind_length(data: bytes) -> bytes:
+    """The bytes behind their length.
+
+    Raises:
+        DecodeError: there are more or fewer of them, or the length is written otherwise than ours.
+    """
+    behind = next((n for n, byte in enumerate(data[:_MOST_LONG], 1) if not byte & _MORE), 0)
+    found = data[behind:]
+    if not behind or _long(len(found)) != data[:behind]:
+        msg = f"{len(data)} bytes of a sealed content do not have the length that they say"
+        raise DecodeError(msg)
+    return found
 
 
 def _careful(headers: Headers) -> tuple[Envelope, int, bytes | None]:

@@ -16,7 +16,7 @@ from kafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from mlflow_ledger.schemas import LogForeign, LogUnavailable
+from mlflow_ledger.schemas import LogForeign, LogMissing, LogUnavailable
 
 from .kafka_failures import denied, failure, unavailable
 from .kafka_probe import refusal
@@ -27,8 +27,11 @@ from .log import TOPICS
 __all__ = [
     "COMPACTED",
     "FACTS",
+    "FORGETTING",
+    "KEYS",
     "SCHEMAS",
     "Topics",
+    "check_keys",
     "create_topics",
     "is_there",
     "look_at_topics",
@@ -36,6 +39,7 @@ __all__ = [
 ]
 
 _COPIES = 3
+_MEND = "Set it right with kafka-configs.sh"
 _LOOK_S = 0.05
 _SEE = "DESCRIBE_CONFIGS"
 _HIDDEN = TopicAuthorizationFailedError.errno
@@ -51,7 +55,18 @@ FACTS = {
 SCHEMAS = "schemas"
 """The topic of the schemas, which holds no facts: it can be made again at any time."""
 
+KEYS = "keys"
+"""The topic of the keys, of a ledger whose contents can be erased."""
+
 COMPACTED = {"cleanup.policy": "compact"}
+
+FORGETTING = {
+    **COMPACTED,
+    "segment.ms": "3600000",
+    "max.compaction.lag.ms": "3600000",
+    "min.cleanable.dirty.ratio": "0.01",
+}
+"""What the topic of the keys is set to: what is taken out of it is gone from disks in hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +82,10 @@ class Topics:
     most_bytes: Mapping[str, int]
 
 
-def create_topics(place: KafkaPlace, settings: KafkaSettings) -> Topics:
+def create_topics(place: KafkaPlace, settings: KafkaSettings, *, erasable: bool = False) -> Topics:
     """Make the topics that are missing; those that are there stay as they are, and are checked.
+
+    One of keys is among them where contents are to be ``erasable``.
 
     Raises:
         LogUnavailable: the cluster cannot be reached, or forbids it.
@@ -91,7 +108,14 @@ def create_topics(place: KafkaPlace, settings: KafkaSettings) -> Topics:
             "replication_factor": copies,
             "configs": COMPACTED,
         }
-        described = _described(admin, place, settings, (*TOPICS, SCHEMAS))
+        if erasable:
+            insync = {"min.insync.replicas": str(2 if copies >= _COPIES else 1)}
+            wanted[place.topic(KEYS)] = {
+                "num_partitions": 1,
+                "replication_factor": copies,
+                "configs": FORGETTING | insync,
+            }
+        described = _described(admin, place, settings, (*TOPICS, SCHEMAS, *([KEYS] * erasable)))
         there = {topic["name"] for topic in described if _is_there(topic)}
         missing = {name: how for name, how in wanted.items() if name not in there}
         if missing:
@@ -134,6 +158,35 @@ def is_there(place: KafkaPlace, settings: KafkaSettings, topic: str) -> bool:
         raise failure(place, settings, error, "Describe") from error
     finally:
         admin.close()
+
+
+def check_keys(place: KafkaPlace, settings: KafkaSettings) -> None:
+    """Do nothing where the topic of the keys is there, and keeps what nobody takes out of it.
+
+    Raises:
+        LogMissing: it is not there.
+        LogForeign: it is set otherwise.
+        LogUnavailable: the cluster cannot be reached, or does not say.
+    """
+    topic = place.topic(KEYS)
+    if not is_there(place, settings, KEYS):
+        msg = (
+            f"the topic {topic} is missing, without which nothing that is sealed in {place} can be "
+            "read: somebody deleted it. Restore it from a backup"
+        )
+        raise LogMissing(msg)
+    admin = _admin(place, settings)
+    try:
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+        found = admin.describe_configs([resource], config_filter="all")["topic"].get(topic) or {}
+    except KafkaError as error:
+        raise failure(place, settings, error, "DescribeConfigs", [topic]) from error
+    finally:
+        admin.close()
+    policy = found.get("cleanup.policy", {}).get("value")
+    if policy not in (None, "compact"):
+        msg = f"{topic} has cleanup.policy={policy} instead of compact: it forgets keys. {_MEND}"
+        raise LogForeign(msg)
 
 
 def spelt(settings: Mapping[str, str]) -> str:

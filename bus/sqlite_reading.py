@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow_ledger.schemas import LogDamaged, Record
 
@@ -14,11 +14,19 @@ from .position import EMBEDDED, Position
 from .selection import Selection
 from .sqlite_rows import COLUMNS, Fetch, is_as_written, is_cut, record_of, some
 
+if TYPE_CHECKING:  # only a ledger whose contents can be erased has one
+    from .keyring import Keyring
+
 __all__ = ["SqliteReading"]
 
 
 class SqliteReading(ABC):
-    """The questions; whoever has the file answers them by :meth:`ask`."""
+    """The questions; whoever has the file answers them by :meth:`ask`.
+
+    ``keyring`` opens what is sealed in the log, if anything may be.
+    """
+
+    keyring: Keyring | None = None
 
     @property
     @abstractmethod
@@ -82,6 +90,8 @@ class SqliteReading(ABC):
         self, first: int, last: int, limit: int | None, where: str, values: Sequence[object]
     ) -> Iterator[Stored]:
         remaining = -1 if limit is None else limit
+        if self.keyring is not None:
+            self.keyring.refresh()
         while first <= last and remaining != 0:
             batch = 2000 if remaining < 0 else min(2000, remaining)
             rows = self.ask(
@@ -154,7 +164,7 @@ class SqliteReading(ABC):
 
     def _record_of(self, row: tuple[Any, ...]) -> Record:
         try:
-            return record_of(row)
+            return record_of(row, None if self.keyring is None else self.keyring.open)
         except (ValueError, TypeError, AttributeError) as error:
             raise self.damaged(f"event {row[0]} cannot be read: {error}") from error
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from mlflow_ledger.schemas import Envelope, Record
+from mlflow_ledger.schemas import Envelope, Opener, Record
 
 __all__ = [
     "COLUMNS",
@@ -138,8 +138,8 @@ def _size_bytes(rows: list[Any]) -> int:
     return sum(len(row[_CONTENT]) for row in rows if row[_CONTENT] is not None)
 
 
-def record_of(row: tuple[Any, ...]) -> Record:
-    """The record of a row of :data:`COLUMNS`.
+def record_of(row: tuple[Any, ...], opener: Opener | None = None) -> Record:
+    """The record of a row of :data:`COLUMNS`, whose content ``opener`` opens where it is sealed.
 
     Raises:
         ValueError, TypeError: the row is not what was written.
@@ -169,7 +169,11 @@ def record_of(row: tuple[Any, ...]) -> Record:
     more = json.loads(extra)
     digest = more.pop("contentdigest", None)
     return Record(
-        envelope._replace(**more), header + head, content, bytes.fromhex(digest) if digest else None
+        envelope._replace(**more),
+        header + head,
+        content,
+        bytes.fromhex(digest) if digest else None,
+        opener,
     )
 
 

@@ -13,12 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mlflow_ledger.schemas import Encoded, Envelope, Event, LedgerError, Record, encode
 
 from .log import Outgoing
 from .partition import partition_of
+
+if TYPE_CHECKING:  # only a ledger whose contents can be erased has one
+    from .keyring import Keyring
 
 __all__ = [
     "MAX_EVENT_BYTES",
@@ -68,9 +71,18 @@ class Writer:
     an id is given.
     """
 
-    def __init__(self, actor: Actor | None = None, clock: Callable[[], int] | None = None) -> None:
-        """Speak as ``actor`` (default: the user of this process), by ``clock`` in milliseconds."""
+    def __init__(
+        self,
+        actor: Actor | None = None,
+        clock: Callable[[], int] | None = None,
+        keyring: Keyring | None = None,
+    ) -> None:
+        """Speak as ``actor`` (default: the user of this process), by ``clock`` in milliseconds.
+
+        With a ``keyring`` contents are sealed, each with a key of its subject.
+        """
         self.actor = actor or system_actor()
+        self._keyring = keyring
         self._clock = clock or _now_ms
         self._host = _encodable(socket.gethostname())
         self._client = _client()
@@ -107,8 +119,10 @@ class Writer:
         with self._mutex:
             number = self._ids.get(partition, 0) + 1
             self._ids[partition] = number
+        source = self._source(partition)
+        key_id, content = self._sealed(event, encoded.content, source, number)
         envelope = Envelope(
-            self._source(partition),
+            source,
             number,
             type(event).__name__,
             self._clock(),
@@ -120,8 +134,11 @@ class Writer:
             event.rules_version,
             acting_in.get(),
             correlation_id,
+            key_id,
         )
-        return Outgoing(partition, Record(envelope, encoded.head, encoded.content), event.key)
+        opener = None if self._keyring is None else self._keyring.open
+        record = Record(envelope, encoded.head, content, opener=opener)
+        return Outgoing(partition, record, event.key)
 
     def stamp_all(
         self,
@@ -140,6 +157,20 @@ class Writer:
             self.stamp(event, partitions, correlation_id, body)
             for event, body in zip(events, bodies, strict=True)
         ]
+
+    def _sealed(
+        self, event: Event, content: bytes | None, source: str, number: int
+    ) -> tuple[str | None, bytes | None]:
+        """The content as it goes into the log, and the key that seals it, if one does."""
+        if self._keyring is None or content is None or event.sealed_as is None:
+            return None, content
+        workspace = acting_in.get()
+        subject = event.sealed_as if workspace == "default" else f"{event.sealed_as}@{workspace}"
+        try:
+            return self._keyring.seal(subject, content, source, number)
+        except BaseException:
+            self.renew()  # this id is never used
+            raise
 
     def _source(self, partition: tuple[str, int]) -> str:
         source = self._sources.get(partition)

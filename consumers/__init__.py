@@ -34,7 +34,7 @@ from .merkle import (
 )
 from .note import NoteInvalid, PublicKey, SigningKey, read_public_keys, read_signing_key
 from .onlooking import looked_at
-from .opening import check_uri, open_ledger
+from .opening import begin_ledger, check_uri, open_ledger
 from .remote import RemoteState, RemoteView
 from .rules.workspaces import name_conflicts
 from .scoped import scoped, workspace_of
@@ -57,13 +57,13 @@ if TYPE_CHECKING:
     from .kafka_ledger import KafkaLedger
     from .past_states import drop_cached_states, fold_into
     from .publishing import Publishing
-    from .redaction import (
+    from .redaction import by_keys, finish_redaction, redact
+    from .redaction_plan import (
         Redacted,
         RedactionPlan,
+        ReplicaReport,
         check_can_forget,
-        finish_redaction,
         plan_redaction,
-        redact,
     )
     from .redaction_scope import Scope
     from .replica import Replica, find_replica
@@ -120,6 +120,7 @@ __all__ = [
     "RemoteState",
     "RemoteView",
     "Replica",
+    "ReplicaReport",
     "Restored",
     "RowChange",
     "SchemaPublishing",
@@ -149,6 +150,8 @@ __all__ = [
     "archived_ledgers",
     "backup",
     "backup_points",
+    "begin_ledger",
+    "by_keys",
     "carried",
     "check_archive",
     "check_can_forget",
@@ -210,12 +213,14 @@ _LAZY = {
     "backup": "backups",
     "backup_points": "backups",
     "Cut": "restore",
-    "Redacted": "redaction",
-    "RedactionPlan": "redaction",
+    "Redacted": "redaction_plan",
+    "RedactionPlan": "redaction_plan",
+    "ReplicaReport": "redaction_plan",
+    "by_keys": "redaction",
     "Scope": "redaction_scope",
-    "check_can_forget": "redaction",
+    "check_can_forget": "redaction_plan",
     "finish_redaction": "redaction",
-    "plan_redaction": "redaction",
+    "plan_redaction": "redaction_plan",
     "redact": "redaction",
     "Restored": "restore",
     "Source": "restore",

@@ -10,12 +10,15 @@ from mlflow_ledger.schemas import LedgerCreated, TopicPartitions
 __all__ = ["beginning", "root_of"]
 
 
-def beginning(ledger_id: str, partitions: Mapping[str, int], root: str) -> LedgerCreated:
+def beginning(
+    ledger_id: str, partitions: Mapping[str, int], root: str, *, erasable: bool = False
+) -> LedgerCreated:
     """What a log says first; ``partitions`` is how many each topic has, ``root`` for artifacts."""
     return LedgerCreated(
         ledger_id=ledger_id,
         partitions=[TopicPartitions(topic=topic, count=n) for topic, n in partitions.items()],
         rules=RULES,
+        erasable=erasable,
         artifact_root=root,
     )
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from mlflow_ledger.bus import MirrorLog
+from mlflow_ledger.bus import MirrorLog, Partition, Position
 from mlflow_ledger.schemas import ArtifactError
 
 from .snapshots import Snapshot
@@ -68,6 +68,10 @@ class Bundle:
             folder, self.seq, self.offset, self.digest, generation, self.fold_version,
             self.duckdb_version,
         )  # fmt: skip
+
+    def covers(self, partition: Partition, offset: int) -> bool:
+        """Whether its log holds what stands at an offset of a partition."""
+        return Position.parse(self.position).offset(partition) > offset
 
     def encoded(self) -> bytes:
         """As JSON."""

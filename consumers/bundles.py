@@ -21,6 +21,7 @@ from mlflow_ledger.schemas import ArtifactError
 from .blob_place import explained, opened
 from .bundle import Bundle, Packed, pack
 from .fold import FOLD_VERSION
+from .redaction_scope import CATALOG
 from .replica import Replica
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _KEPT = 2
 _PIECE_BYTES = 1024 * 1024
 _PART_BYTES = 8 * 1024 * 1024
 _PARTS_AT_ONCE = 4
+_UNDER_WAY = timedelta(minutes=10)
 _STRAY_FOR = timedelta(hours=6)
 """Files that no manifest names are another's upload under way, or after this time nobody's."""
 
@@ -141,6 +143,41 @@ class Bundles:
         files = self._files() if old else []
         self._remove(key for key, changed in files if key not in named and changed < limit)
 
+    def remove_before(self, place: int) -> None:
+        """Remove every bundle that was made before the event at this offset of the catalog.
+
+        Those of other versions of the fold too, and what a publisher has left that was killed.
+
+        Raises:
+            ArtifactError: the store does not answer.
+        """
+        root = f"snapshots/{self._replica.ledger_id}"
+        found = self._all(root)
+        manifests = [key for key, _ in found if key.endswith(".json")]
+        bundles = {key: self._read(key) for key in manifests}
+        old = [k for k, b in bundles.items() if b is None or not b.covers(CATALOG, place)]
+        self._remove(old)
+        named = {
+            file.key
+            for key, bundle in bundles.items()
+            if bundle is not None and key not in old
+            for file in bundle.files.values()
+        }
+        limit = datetime.now(UTC) - _UNDER_WAY
+        of_old = {f.key for k in old if (b := bundles[k]) for f in b.files.values()}
+        self._remove(
+            key
+            for key, changed in found
+            if key in of_old or (key not in named and key not in manifests and changed < limit)
+        )
+        if any(key in of_old or key in old for key, _ in self._all(root)):
+            msg = f"snapshots that hold what was erased cannot be removed from {self._place}"
+            raise ArtifactError(msg)
+
+    def remove(self, bundle: Bundle) -> None:
+        """Remove one bundle."""
+        self._remove([self._key(bundle), *(file.key for file in bundle.files.values())])
+
     @property
     def _store(self) -> ObjectStore:
         if self._opened is None:
@@ -178,13 +215,14 @@ class Bundles:
     def _is_manifest(self, key: str) -> bool:
         return key.endswith(".json") and key.count("/") == self._prefix.count("/") + 1
 
-    def _all(self) -> list[tuple[str, datetime]]:
-        if isinstance(self._place, Path) and not (self._place / self._prefix).is_dir():
+    def _all(self, prefix: str | None = None) -> list[tuple[str, datetime]]:
+        prefix = prefix or self._prefix
+        if isinstance(self._place, Path) and not (self._place / prefix).is_dir():
             return []
         with self._failures("list the snapshots in"):
             return [
                 (str(meta["path"]), meta["last_modified"])
-                for batch in obstore.list(self._store, prefix=self._prefix)
+                for batch in obstore.list(self._store, prefix=prefix)
                 for meta in batch
             ]
 

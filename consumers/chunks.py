@@ -117,7 +117,7 @@ def _fits(event: BlobChunkLogged, blob: Carried) -> bool:
 def _chunk(stored: Stored) -> BlobChunkLogged | None:
     envelope = stored.record.envelope
     try:
-        event = decode(envelope.type, stored.record.head, stored.record.content)
+        event = decode(envelope.type, stored.record.head, stored.record.clear())
     except DecodeError:
         return None  # the fold has kept it as unreadable
     return event if isinstance(event, BlobChunkLogged) else None

@@ -135,8 +135,10 @@ def collect_blob(ledger: Ledger, digest: str) -> bool:
     """
     if ledger.query(lambda db: digest in _named(db, digest)):
         return False
-    if ledger.blobs.size_bytes(digest) is None and not ledger.query(
-        lambda db: digest in _condemned(db)
+    if (
+        not ledger.erasable  # else its chunks may be in the log
+        and ledger.blobs.size_bytes(digest) is None
+        and not ledger.query(lambda db: digest in _condemned(db))
     ):
         return True
     _condemn(ledger, digest)

@@ -180,7 +180,7 @@ class Fold:
             return Verdict("unreadable", "UNREADABLE", record.head.decode("utf-8", "replace"))
         try:
             if event is None:
-                event = decode(record.envelope.type, record.head, record.content)
+                event = decode(record.envelope.type, record.head, record.clear())
             rule = rules.get(type(event))
             if rule is None:
                 return _not_known(record.envelope)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 
 from mlflow_ledger.bus import (
     FileLock,
@@ -12,6 +13,7 @@ from mlflow_ledger.bus import (
     MirrorLog,
     Partition,
     Position,
+    Stored,
     forkable,
     reach,
 )
@@ -41,11 +43,14 @@ class Follower:
         mirror: MirrorLog,
         telling: Telling | None = None,
         past: Past | None = None,
+        meet: Callable[[Sequence[Stored]], None] | None = None,
     ) -> None:
         """Copy ``kafka`` to ``mirror``; nothing is connected yet.
 
-        ``past`` has what the topics may have forgotten.
+        ``past`` has what the topics may have forgotten; ``meet`` is shown records before they are
+        copied.
         """
+        self._meet = meet or (lambda _: None)
         self._telling = telling
         self._past = past
         self._dropped: dict[Partition, int] = {}
@@ -131,10 +136,11 @@ class Follower:
         told = self._told(behind) if progress is None else progress
         try:
             if self._past is not None and self._dropped:
-                self._past.copy(self._mirror, self._dropped, told)
+                self._past.copy(self._mirror, self._dropped, told, self._meet)
                 begun = self._mirror.position()
                 behind = begun.distance(end)
             for batch, reached in self._kafka.batches(begun, end):
+                self._meet(batch)
                 self._mirror.take(batch, reached)
                 reach("mirror.taken")
                 done = behind - reached.distance(end)

@@ -70,7 +70,8 @@ class KafkaLedger(Replicated, Speaking):
         """Use the ledger that :func:`find_replica` has found; ``telling`` is told of long work."""
         kafka_settings = kafka_settings or KafkaSettings.read()
         super().__init__(replica, settings, kafka_settings, telling)
-        self.kafka = KafkaLog(replica.place, kafka_settings, replica.ledger_id)
+        before = self.keeping.topic.deliver if self.keeping else None
+        self.kafka = KafkaLog(replica.place, kafka_settings, replica.ledger_id, before)
         self.spool = Spool(
             self.folder / "spool.sqlite", settings.spool_bytes, synchronous=settings.synchronous
         )
@@ -122,7 +123,7 @@ class KafkaLedger(Replicated, Speaking):
         if self._waits():
             self.forwarder.close(self.settings.drain_s)
         self._leave_copied()
-        self._lift()
+        self.lift()
         super().close()
         self.spool.close()
         self.kafka.close()
@@ -158,6 +159,7 @@ class KafkaLedger(Replicated, Speaking):
         self._begin_mirror()
         sent = self._sent()
         self._follower.follow(self.settings.read_wait_s)
+        self._erase_due()
         self._unseen.forget(sent)
 
     def _sent(self) -> int:
@@ -181,7 +183,7 @@ class KafkaLedger(Replicated, Speaking):
         if not ahead and not (follow and self._follow_topics()):
             ahead = self._waits() or len(self._unseen) > 0
         if not ahead:
-            self._lift()
+            self.lift()
             yield self
             return
         with ExitStack() as stack:
@@ -215,7 +217,7 @@ class KafkaLedger(Replicated, Speaking):
     def _waits(self) -> bool:
         return self.spool.first() is not None
 
-    def _lift(self) -> None:
+    def lift(self) -> None:
         """Nothing waits any more: the log has decided, and the replica shows what."""
         with self._overlaying:
             overlay, self._overlay = self._overlay, None

@@ -37,6 +37,8 @@ from .readers import Readers
 from .state_file import StateDamaged, StateFailures, StateFiles, connect
 
 if TYPE_CHECKING:
+    from mlflow_ledger.bus import Keyring
+
     from .analytics import Analytics
     from .bundles import Bundles
     from .snapshots import Snapshots
@@ -63,6 +65,8 @@ class Ledger:
     fork_order = 2
     has_log = True
     """Whether the log, or a copy of it, is on this host."""
+    erasable = False
+    """Whether contents are sealed with keys, so that a log that never forgets can forget them."""
 
     def __init__(self, folder: Path, settings: Settings | None = None) -> None:
         """Use the ledger in ``folder``, which is created with the first write."""
@@ -77,7 +81,7 @@ class Ledger:
         self.carrier = Carrier(self)
         self.artifact_root: str | None = None
         actor = Actor(self.settings.actor, "claimed") if self.settings.actor else None
-        self._writer = Writer(actor)
+        self._writer = Writer(actor, keyring=self._keyring())
         self._state = KeyedState(self.log, self.files)
         self._committer = Committer(self.log, self._state, self._writer, self.root)
         self._onlooking = OnlookingState(self.log, self.files)
@@ -248,6 +252,13 @@ class Ledger:
         assert self.log.end().covers(end)
         return None
 
+    def erasures(self) -> tuple[int, bool] | None:
+        """What changes when something was erased, and whether something is to be erased yet.
+
+        None where the log itself forgets.
+        """
+        return None
+
     def originals(self) -> Iterator[Stored]:
         """What stands in the log of which the one here is a copy, as far as it was copied."""
         return iter(())
@@ -329,6 +340,10 @@ class Ledger:
         """Make sure of the folder before its lock is opened, which is rare."""
         self._place.make()
         self.log.check_writable()
+
+    def _keyring(self) -> Keyring | None:
+        """What seals contents, where they are sealed."""
+        return None
 
     def _make_log(self, path: Path) -> SqliteLog:
         return SqliteLog(path, self.settings.synchronous, make_folder=self._make_place)

@@ -19,14 +19,14 @@ from mlflow_ledger.bus import (
     parse_moment,
     split_as_of,
 )
-from mlflow_ledger.schemas import LedgerError, SettingsError
+from mlflow_ledger.schemas import LedgerError, LogMissing, SettingsError
 
 from .blob_place import place_of
 from .ledger import Ledger
 from .place import REDACTING, resolved
 from .telling import Telling
 
-__all__ = ["check_uri", "open_ledger"]
+__all__ = ["begin_ledger", "check_uri", "open_ledger"]
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +76,48 @@ def open_ledger(uri: str, *, create: bool = True, telling: Telling | None = None
     return ledger
 
 
+def begin_ledger(uri: str, *, erasable: bool = False) -> Ledger:
+    """Begin the ledger of a URI, where there is none.
+
+    Raises:
+        SettingsError: there is one already, or it is to be ``erasable`` and is in a folder.
+        LogUnavailable: the cluster is away, or forbids it.
+    """
+    if urlsplit(uri).scheme != KAFKA_SCHEME:
+        return _begin_in_folder(uri, erasable=erasable)
+    from mlflow_ledger.bus import KafkaLog, KafkaSettings
+
+    place = kafka_place(uri)
+    log = KafkaLog(place, KafkaSettings.read())
+    try:
+        begun = bool(log.topics) and not log.is_empty()
+    except LogMissing:
+        begun = False
+    finally:
+        log.close()
+    if begun:
+        raise _is_there(uri)
+    ledger = _open_kafka(uri, None, create=True, erasable=erasable)
+    if ledger.erasable != erasable:  # another process was quicker
+        raise _is_there(uri)
+    return ledger
+
+
+def _begin_in_folder(uri: str, *, erasable: bool) -> Ledger:
+    if erasable:
+        msg = "from a ledger in a folder contents can be erased without keys: leave --erasable away"
+        raise SettingsError(msg)
+    ledger = open_ledger(uri)
+    if ledger.exists():
+        raise _is_there(uri)
+    ledger.write(lambda _: [])
+    return ledger
+
+
+def _is_there(uri: str) -> SettingsError:
+    return SettingsError(f"{uri} has begun already: whether it is erasable is decided for ever")
+
+
 def _finish_redaction(ledger: Ledger) -> None:
     """Erase what a process was about to erase that was killed."""
     from .redaction import finish_redaction
@@ -100,7 +142,9 @@ def _open_as_of(uri: str, as_of: str, telling: Telling | None) -> Ledger:
     return _once((id(now), as_of), lambda: AsOfLedger(now, as_of, telling))
 
 
-def _open_kafka(uri: str, telling: Telling | None, *, create: bool) -> Ledger:
+def _open_kafka(
+    uri: str, telling: Telling | None, *, create: bool, erasable: bool = False
+) -> Ledger:
     place, options = kafka_place(uri), options_of(uri)
 
     def make() -> Ledger:
@@ -112,14 +156,19 @@ def _open_kafka(uri: str, telling: Telling | None, *, create: bool) -> Ledger:
             delivery = "ack" if os.environ.get(_SERVER) else "spool"
             settings = settings.model_copy(update={"delivery": delivery})
         blobs = place_of(settings.blobs, Path()) if settings.blobs is not None else None
-        replica = find_replica(place, Path(settings.home), create=create, blobs=blobs)
+        replica = find_replica(
+            place, Path(settings.home), create=create, blobs=blobs, erasable=erasable
+        )
         if settings.query is not None:
             from .thin_ledger import ThinLedger
 
             return ThinLedger(replica, settings)
         return KafkaLedger(replica, settings, telling=telling)
 
-    return _once((place.servers, place.name, *sorted(options.items())), make)
+    ledger = _once((place.servers, place.name, *sorted(options.items())), make)
+    if ledger.erasable and (ledger.folder / REDACTING).exists():
+        _finish_redaction(ledger)
+    return ledger
 
 
 def _once(key: Hashable, make: Callable[[], Ledger]) -> Ledger:

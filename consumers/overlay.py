@@ -41,6 +41,7 @@ class Overlay:
         self._folder = PrivateFolder()
         self.ledger = Ledger(self._folder.path, settings)
         """The ledger as it will be; it is read and rehearsed on, never written to."""
+        self.ledger.log.keyring = log.keyring
         last = log.at(self._copied)
         SqliteLog.begin_behind(self.ledger.log.path, log.ledger_id, last)
         self.ledger.files.adopt(view)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mlflow_ledger.bus import KafkaLog, MirrorLog, Partition, Position, reach
+from mlflow_ledger.bus import KafkaLog, MirrorLog, Partition, Position, Stored, reach
 from mlflow_ledger.schemas import ArtifactError, LedgerCreated, LogDamaged, decode
 
 from .archive import Archive, archived_ledgers
@@ -40,9 +40,13 @@ class Past:
         self._check_joined({p: last for p, last in lasts.items() if last.following > dropped[p]})
 
     def copy(
-        self, mirror: MirrorLog, dropped: Mapping[Partition, int], progress: Progress | None
+        self,
+        mirror: MirrorLog,
+        dropped: Mapping[Partition, int],
+        progress: Progress | None,
+        meet: Callable[[Sequence[Stored]], None],
     ) -> None:
-        """Copy to a mirror what it lacks and the topics no longer have."""
+        """Copy to a mirror what it lacks and the topics no longer have; ``meet`` is shown it."""
         here = mirror.position()
         missing = {p: start for p, start in dropped.items() if here.offset(p) < start}
         done, behind = 0, here.distance(Position(here.ledger_id, missing))
@@ -50,6 +54,7 @@ class Past:
             for segment, records in self._archive.records(partition, here.offset(partition)):
                 if segment.first >= start:
                     break
+                meet(records)
                 mirror.take(records, Position(here.ledger_id, {partition: segment.following}))
                 reach("past.taken")
                 done += segment.events

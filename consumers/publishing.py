@@ -90,7 +90,13 @@ class Publishing:
         if not self._is_due(snapshot.seq, self._shared_seq):
             return
         assert isinstance(self._ledger.log, MirrorLog)
+        erasures = self._ledger.erasures()
+        if erasures is not None and erasures[1]:
+            return  # what is to be erased may be in it
         made = bundles.publish(self._ledger.log, snapshot)
+        if made is not None and self._ledger.erasures() != erasures:
+            bundles.remove(made)
+            return
         self._shared_seq = snapshot.seq
         if made is not None:
             self.shared += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlflow_ledger.bus import Selection, Stored
+from mlflow_ledger.bus import Partition, Selection, Stored
 from mlflow_ledger.schemas import (
     CommandRejected,
     ContentRedacted,
@@ -13,7 +13,10 @@ from mlflow_ledger.schemas import (
     decode,
 )
 
-__all__ = ["Scope", "scope_of"]
+__all__ = ["CATALOG", "Scope", "scope_of"]
+
+CATALOG: Partition = ("catalog", 0)
+"""Where redactions are said."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ _ASKING_S = 5.0
 class Replica:
     """A ledger in Kafka as this host has come to know it, and the folder of its replica.
 
-    ``topic_ids`` are the cluster's: topics that were made anew have others.
+    ``topic_ids`` are the cluster's: topics that were made anew have others. Where it is
+    ``erasable``, contents are sealed with keys that can be lost.
     """
 
     place: KafkaPlace
@@ -49,6 +50,7 @@ class Replica:
     ledger_id: str
     partitions: dict[str, int]
     topic_ids: dict[str, str]
+    erasable: bool = False
 
     @property
     def folder(self) -> Path:
@@ -100,11 +102,13 @@ def find_replica(
     *,
     create: bool = True,
     blobs: Path | str | None = None,
+    erasable: bool = False,
 ) -> Replica:
     """Ask the cluster which ledger is there; where it is away, what it said the last time.
 
-    Where there are no topics, or nothing is in them, the ledger begins, if ``create`` says so.
-    Where the topics have forgotten their beginning, the archive in ``blobs`` tells it.
+    Where there are no topics, or nothing is in them, the ledger begins, if ``create`` says so, and
+    is ``erasable`` if that is asked for. Where the topics have forgotten their beginning, the
+    archive in ``blobs`` tells it.
 
     Raises:
         LogMissing: there is no ledger, and none is to be made.
@@ -118,7 +122,7 @@ def find_replica(
         settings = settings.model_copy(update={"timeout_s": asking})
     log = KafkaLog(place, settings)
     try:
-        found = _ask(log, known, place, home, create=create, blobs=blobs)
+        found = _ask(log, known, place, home, create=create, blobs=blobs, erasable=erasable)
         if known is not None and known.cluster_id == found.cluster_id and known.folder.exists():
             known.check(log)
     except LogUnavailable as error:
@@ -142,6 +146,7 @@ def _ask(
     *,
     create: bool,
     blobs: Path | str | None,
+    erasable: bool,
 ) -> Replica:
     try:
         topics = log.topics
@@ -149,9 +154,11 @@ def _ask(
         if not create:
             raise
         _check_never_began(log, known, error)
-        topics = log.create()
+        topics = log.create(erasable=erasable)
     if create and log.is_empty():
-        _begin(log)
+        if erasable:
+            log.create(erasable=True)
+        _begin(log, erasable=erasable)
     beginning = _beginning(log, blobs)
     counts = {said.topic: said.count for said in beginning.partitions}
     if counts != dict(topics.partitions):
@@ -162,7 +169,8 @@ def _ask(
         )
         raise LogForeign(msg)
     return Replica(
-        place, home, topics.cluster_id, beginning.ledger_id, counts, dict(topics.ids)
+        place, home, topics.cluster_id, beginning.ledger_id, counts, dict(topics.ids),
+        beginning.erasable,
     )  # fmt: skip
 
 
@@ -204,11 +212,11 @@ def _check_never_began(log: KafkaLog, known: Replica | None, error: TopicsMissin
     raise LogMissing(msg) from error
 
 
-def _begin(log: KafkaLog) -> None:
+def _begin(log: KafkaLog, *, erasable: bool) -> None:
     """Say that the ledger begins; where two hosts say so at once, the first in the log holds."""
     counts = log.partitions()
     ledger_id = secrets.token_hex(8)
-    event = beginning(ledger_id, counts, root_of(ledger_id))
+    event = beginning(ledger_id, counts, root_of(ledger_id), erasable=erasable)
     log.append([Writer().stamp(event, counts)])
     try:
         log.publish_schemas()

@@ -30,7 +30,10 @@ from .replica import Replica
 from .telling import Telling
 
 if TYPE_CHECKING:
+    from mlflow_ledger.bus import Keyring
+
     from .bundles import Bundles
+    from .key_keeping import KeyKeeping
 
 __all__ = ["Replicated"]
 
@@ -61,7 +64,14 @@ class Replicated(Ledger):
         """Read the ledger that :func:`find_replica` has found; ``telling`` is told of long work."""
         self._replica = replica
         self._telling = telling
+        self.erasable = replica.erasable
+        self.keeping: KeyKeeping | None = None
+        if replica.erasable:
+            from .key_keeping import KeyKeeping
+
+            self.keeping = KeyKeeping(replica, kafka_settings)
         super().__init__(replica.folder, settings)
+        self.log.keyring = self._keyring()
         hasty = min(settings.read_wait_s, kafka_settings.timeout_s)
         self._patience_s = kafka_settings.timeout_s
         self._reading = KafkaLog(
@@ -72,11 +82,13 @@ class Replicated(Ledger):
         past = None
         if settings.blobs is not None:
             past = Past(Archive(self.blobs.place, replica.ledger_id), self._reading)
-        self._follower = Follower(replica, self._reading, self.log, telling, past)
+        meet = self.keeping.meet if self.keeping else None
+        self._follower = Follower(replica, self._reading, self.log, telling, past, meet)
         self._rest_until = 0.0
         self._rest_s = 0.0
         self._whole = False
         self._mirror_mark = 0
+        self._keys_mark = 0
         self._look_again_at = 0.0
 
     @property
@@ -93,6 +105,14 @@ class Replicated(Ledger):
         super().close()
         self._follower.close()
         self._reading.close()
+        if self.keeping is not None:
+            self.keeping.close()
+
+    def erasures(self) -> tuple[int, bool] | None:
+        """What changes when something was erased, and whether something is to be erased yet."""
+        if self.keeping is None:
+            return None
+        return self.keeping.file.generation(), bool(self.keeping.file.pending())
 
     def catch_up(self, progress: Progress | None = None) -> Position:
         """Copy and fold everything up to the end of the topics; returns the position reached."""
@@ -101,6 +121,7 @@ class Replicated(Ledger):
     def _caught_up(self, progress: Progress | None) -> Position:
         self._begin_mirror()
         end = self._follower.follow(self._patience_s)
+        self._erase_due()
         self._fold_rest(progress)
         return end
 
@@ -110,6 +131,7 @@ class Replicated(Ledger):
         def rebuilt() -> Position:
             self._begin_mirror()
             self._follower.follow(math.inf)
+            self._erase_due()
             return Ledger.rebuild(self, progress)
 
         return self._mending(rebuilt)
@@ -132,6 +154,7 @@ class Replicated(Ledger):
         except LogUnavailable:
             self._follower.check_again()  # others may come in the place of what was there
             raise
+        self._erase_due()
         self._fold_rest(progress)
         return end
 
@@ -175,6 +198,7 @@ class Replicated(Ledger):
         try:
             # Before it was there once, a replica may miss anything: a first look waits for all.
             self._follower.follow(self.settings.read_wait_s if self._whole else math.inf)
+            self._erase_due()
         except LogUnavailable as error:
             if self.log.last_offset() == 0:
                 raise
@@ -186,6 +210,46 @@ class Replicated(Ledger):
             self._rest_s = 0.0
             self._whole = True
             return True
+
+    def _keyring(self) -> Keyring | None:
+        return None if self.keeping is None else self.keeping.keyring
+
+    def _erase_due(self) -> None:
+        """Erase what a redaction has named that was just copied; say now and then how far we are.
+
+        Raises:
+            LogUnavailable: it cannot be erased now; whoever follows next tries again.
+        """
+        if self.keeping is None:
+            return
+        if self.keeping.file.pending():
+            from .erasing import erase_pending
+
+            erase_pending(self, self.keeping)
+        if not self.keeping.file.pending():
+            self.keeping.tell(self.log.position())
+
+    def copy_rest(self) -> None:
+        """Copy what stands in the topics now, and fold nothing.
+
+        Raises:
+            LogUnavailable: the brokers are away.
+        """
+        self._follower.follow(self._patience_s)
+
+    def lift(self) -> None:
+        """Let go of what this process has folded for itself alone."""
+
+    def fold_again(self) -> None:
+        """Throw the state away and fold what was copied; whoever tells long work tells this."""
+        telling = self._telling
+        if telling is None:
+            Ledger.rebuild(self)
+            return
+        try:
+            Ledger.rebuild(self, lambda done, of: telling("folding the events", done, of))
+        finally:
+            telling.stop()
 
     def _make_log(self, path: Path) -> MirrorLog:
         return MirrorLog(
@@ -200,8 +264,11 @@ class Replicated(Ledger):
         if mark != self._mirror_mark:
             self._notice_mirror(mark)
         if mark:
+            self._begin_keys()
             return
         self._make_place()
+        if self.keeping is not None:
+            self.keeping.register()
         with self.log.lock, self._state.lock:
             if not self.log.path.exists():
                 self.files.forget()  # it was folded from another mirror
@@ -213,6 +280,14 @@ class Replicated(Ledger):
         with self.log.lock:
             if not self.log.path.exists():
                 MirrorLog.begin(self.log.path, self._replica.ledger_id, self._replica.facts())
+        self._begin_keys()
+
+    def _begin_keys(self) -> None:
+        """Have the keys of what the mirror holds, once for each mirror."""
+        if self.keeping is not None and self._keys_mark != self.log.mark():
+            self.keeping.register()
+            self.keeping.begin(self.log)
+            self._keys_mark = self.log.mark()
 
     def _notice_mirror(self, mark: int) -> None:
         """There is another mirror than before: it may miss anything, and numbers otherwise."""

@@ -12,6 +12,9 @@ from mlflow_ledger.bus import (
     ChangedMeanwhile,
     KafkaLog,
     KafkaSettings,
+    KeyFile,
+    Keyring,
+    KeyTopic,
     Outgoing,
     Position,
     Settings,
@@ -43,6 +46,8 @@ __all__ = ["RemoteAnalytics", "ThinLedger"]
 T = TypeVar("T")
 
 _TRIES = 10
+_KEY_LIFETIME_S = 600.0
+"""How long one key seals: nobody tells a process without a replica that it was lost."""
 _NOT_HERE = frozenset({"log", "files", "repair"})
 
 
@@ -69,8 +74,16 @@ class ThinLedger(Speaking):
         self.carrier = Carrier(self)
         self.artifact_root: str | None = None
         actor = Actor(settings.actor, "claimed") if settings.actor else None
-        self._writer = Writer(actor)
-        self.kafka = KafkaLog(replica.place, kafka_settings, replica.ledger_id)
+        self._keys: KeyTopic | None = None
+        keyring = None
+        if replica.erasable:
+            keys = KeyFile(None)
+            keyring = Keyring(keys, _KEY_LIFETIME_S)
+            self._keys = KeyTopic(replica.place, kafka_settings or KafkaSettings.read(), keys)
+        self.erasable = replica.erasable
+        self._writer = Writer(actor, keyring=keyring)
+        before = self._keys.deliver if self._keys else None
+        self.kafka = KafkaLog(replica.place, kafka_settings, replica.ledger_id, before)
         self._known = KnownHere()
         self._begin_speaking()
         self._said = Position(replica.ledger_id)
@@ -167,6 +180,8 @@ class ThinLedger(Speaking):
         """Disconnect."""
         self._service.close()
         self.kafka.close()
+        if self._keys is not None:
+            self._keys.close()
 
     def before_fork(self) -> None:
         """Keep still whoever is speaking."""

@@ -233,7 +233,7 @@ class Bridge:
     def _notice(self, stored: Stored, due: Due) -> Notice:
         """What is said of an event, with texts that were too large for it."""
         record = stored.record
-        event = decode(record.envelope.type, record.head, record.content)
+        event = decode(record.envelope.type, record.head, record.clear())
         notice = notice_of(event, prompt=due.prompt, number=due.number)
         assert notice is not None
         get = self._ledger.carrier.get

@@ -179,7 +179,7 @@ def _row(
 ) -> AuditRow:
     stored, event, verdict = entry
     envelope = stored.record.envelope
-    redacted = stored.record.content_digest is not None
+    redacted = stored.record.redacted
     detail = {} if event is None else short(event, redacted)
     said = [_change(change) for change in changes if change.what not in ("created", "other")]
     if said:

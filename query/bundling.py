@@ -133,18 +133,21 @@ class _Making:
         topic, partition = log.stream(stored)
         position = log.place(stored)
         offset = int(position.rsplit("~", 1)[1].lstrip("crta").rsplit(".", 1)[-1])
+        content, digest = record.content, record.content_digest
+        if record.envelope.keyid is not None:  # nobody but us could read it, and its key may go
+            content, digest = None, record.inner_digest()
         raw = {
             "position": position, "topic": topic, "partition": partition, "offset": offset,
             "header": _base64(record.envelope.canonical()), "head": _base64(record.head),
-            "content": None if record.content is None else _base64(record.content),
-            "content_digest": record.content_digest.hex() if record.content_digest else None,
+            "content": None if content is None else _base64(content),
+            "content_digest": None if digest is None else digest.hex(),
             "digest": record.digest().hex(),
         }  # fmt: skip
         document = {
             "position": position, "appended": format_time(stored.append_ms),
             **record.envelope.attributes(), "digest": raw["digest"], "verdict": verdict.kind,
             "code": verdict.code, "message": verdict.message,
-            "redacted": record.content_digest is not None,
+            "redacted": record.redacted,
             "data": None if event is None else plainly(full(event)),
         }  # fmt: skip
         records.write(_line(raw))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 
@@ -217,8 +216,8 @@ class _SignedTrees:
             role=role,
             header=record.envelope.canonical().decode("utf-8", "surrogatepass"),
             head=record.head,
-            content=record.content if content else None,
-            content_digest=record.content_digest or hashlib.sha256(record.content or b"").digest(),
+            content=record.content if content and record.envelope.keyid is None else None,
+            content_digest=record.inner_digest(),
             append_ms=stored.append_ms,
             position=place,
             tree=origin,

@@ -91,7 +91,7 @@ def _row(entry: Judged, place: Callable[[Stored], str], judges: Collection[str])
     envelope = stored.record.envelope
     refused = isinstance(event, CommandRejected)
     action = event.command if isinstance(event, CommandRejected) else envelope.type
-    redacted = stored.record.content_digest is not None
+    redacted = stored.record.redacted
     detail = {} if event is None or refused else _detail(event, redacted)
     position = place(stored)
     return StoryRow(

@@ -65,7 +65,7 @@ def judged(
 def _judge(stored: Stored, verdict: Verdict) -> Judged:
     record = stored.record
     try:
-        event = decode(record.envelope.type, record.head, record.content)
+        event = decode(record.envelope.type, record.head, record.clear())
     except DecodeError as error:
         return Judged(stored, None, Verdict("unreadable", "UNREADABLE", str(error)))
     if isinstance(event, CommandRejected) and verdict.kind == "accepted":

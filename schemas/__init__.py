@@ -19,7 +19,7 @@ from .assessments import (
 )
 from .avro import AvroSchema, avro_schema, content_schema, fingerprint, head_schema
 from .codec import Encoded, decode, encode, released_schemas, takes_content, wire_value
-from .envelope import ActorKind, Envelope, Record, format_time, parse_time
+from .envelope import ActorKind, Envelope, Opener, Record, format_time, parse_time
 from .errors import (
     ArtifactError,
     BlobMissing,
@@ -443,6 +443,7 @@ __all__ = [
     "ModelVersionUpdated",
     "OnlineScoringConfigContent",
     "OnlineScoringConfigured",
+    "Opener",
     "OutputsLogged",
     "Part",
     "PastReadOnly",

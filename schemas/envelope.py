@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-__all__ = ["ActorKind", "Envelope", "Record", "format_time", "parse_time"]
+__all__ = ["ActorKind", "Envelope", "Opener", "Record", "format_time", "parse_time"]
 
 ActorKind = Literal["os", "authenticated", "claimed"]
 
@@ -87,18 +88,41 @@ def _opt(name: str, value: str | None) -> str:
     return "" if value is None else f',"{name}":{_dumps(value)}'
 
 
+Opener = Callable[["Record"], bytes | None]
+"""Opens a record's sealed content; None where its key is not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """An event as it is stored: envelope, encoded structure, encoded content.
 
     ``head`` is an Avro single object without its content; ``content`` begins with the nonce, is
     None where the event has none, and also where it was redacted: then ``content_digest`` is set.
+    Where the envelope names a key, ``content`` is sealed with it, and ``opener`` is who has keys.
     """
 
     envelope: Envelope
     head: bytes
     content: bytes | None = None
     content_digest: bytes | None = None
+    opener: Opener | None = field(default=None, compare=False, repr=False)
+
+    def clear(self) -> bytes | None:
+        """The content as it can be decoded; None where there is none, or its key is not there.
+
+        Raises:
+            DecodeError: it was not sealed with the key that is named.
+        """
+        if self.envelope.keyid is None or self.content is None:
+            return self.content
+        return None if self.opener is None else self.opener(self)
+
+    @property
+    def redacted(self) -> bool:
+        """Whether it had a content that cannot be read any more."""
+        if self.content_digest is not None:
+            return True
+        return self.envelope.keyid is not None and self.clear() is None
 
     def digest(self) -> bytes:
         """SHA-256 over header, structure and the content's own digest.
@@ -107,11 +131,15 @@ class Record:
         big-endian. A redacted record keeps its digest, because it keeps the content's.
         """
         header = self.envelope.canonical()
-        inner = self.content_digest or hashlib.sha256(self.content or b"").digest()
+        inner = self.inner_digest()
         framed = (
             len(header).to_bytes(4, "big"), header, len(self.head).to_bytes(4, "big"), self.head,
         )  # fmt: skip
         return hashlib.sha256(b"".join((*framed, inner))).digest()
+
+    def inner_digest(self) -> bytes:
+        """SHA-256 of the content as it is stored, which stays when the content goes."""
+        return self.content_digest or hashlib.sha256(self.content or b"").digest()
 
     def size_bytes(self) -> int:
         """The size of body and content as encoded."""

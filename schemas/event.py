@@ -87,6 +87,14 @@ class Event(BaseModel):
     def subject(self) -> str:
         """The entity the event is about, as a URI such as ``runs:/<id>``."""
 
+    @property
+    def sealed_as(self) -> str | None:
+        """Whose key seals its content where contents can be erased; None: it is never sealed.
+
+        It is as fine as what can be erased by itself.
+        """
+        return self.subject
+
 
 _TYPES: dict[str, type[Event]] = {}
 

@@ -22,7 +22,8 @@ class ContentRedacted(Event):
 
     These are the events whose subject is one of ``subjects`` or stands below one; where there are
     ``model_uids`` or ``version_uids``, of those only the ones about such a model or version.
-    ``redaction_id`` is given by the writer.
+    ``redaction_id`` is given by the writer. In Kafka ``key_ids`` are the keys that are lost for
+    ever by it; one redaction may be said in several such events.
     """
 
     topic_name: ClassVar[str] = "catalog"
@@ -31,6 +32,7 @@ class ContentRedacted(Event):
     subjects: list[str]
     model_uids: list[str] = Field(default_factory=list)
     version_uids: list[str] = Field(default_factory=list)
+    key_ids: list[str] = Field(default_factory=list)
     content: ContentRedactedContent | None = None
 
     @property
@@ -42,3 +44,8 @@ class ContentRedacted(Event):
     def subject(self) -> str:
         """The entity."""
         return self.entity
+
+    @property
+    def sealed_as(self) -> None:
+        """Nobody: why something was erased stays."""
+        return

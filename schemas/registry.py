@@ -53,6 +53,11 @@ class RegisteredModelEvent(Event):
         """``models:/<name>``."""
         return f"models:/{self.name}"
 
+    @property
+    def sealed_as(self) -> str:
+        """This version's, or this model's, whoever else has or had its name."""
+        return f"models:/{self.name}#{getattr(self, 'version_uid', None) or self.model_uid}"
+
 
 class DescriptionContent(Content):
     """A description."""

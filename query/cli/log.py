@@ -84,10 +84,10 @@ def _document(ledger: Ledger, stored: Stored) -> dict[str, Any]:
         "appended": format_time(stored.append_ms),
         **record.envelope.attributes(),
         "digest": record.digest().hex(),
-        "redacted": record.content_digest is not None,
+        "redacted": record.redacted,
     }
     try:
-        document["data"] = full(decode(record.envelope.type, record.head, record.content))
+        document["data"] = full(decode(record.envelope.type, record.head, record.clear()))
     except DecodeError as error:
         document |= {"data": None, "error": str(error)}
     return document
@@ -100,8 +100,8 @@ def _print(ledger: Ledger, stored: Stored) -> None:
     record = stored.record
     envelope = record.envelope
     try:
-        event = decode(envelope.type, record.head, record.content)
-        text = said(short(event, record.content_digest is not None))
+        event = decode(envelope.type, record.head, record.clear())
+        text = said(short(event, record.redacted))
         if isinstance(event, CommandRejected):
             text = f"{event.command}: {event.content.message if event.content else event.code}"
     except DecodeError as error:

@@ -23,6 +23,7 @@ from .check import check
 from .checkpoint import checkpoint
 from .collect import collect
 from .consume import consume
+from .create import create
 from .forward import forward
 from .history import history
 from .keygen import keygen
@@ -98,8 +99,8 @@ def _abandon_output() -> None:
 
 
 _COMMANDS = (
-    log, audit, history, changes, lineage, sql, verify, rebuild, stats, collect, consume, serve,
-    spool, forward, asyncapi, archive, backup, restore, keygen, checkpoint, webhooks,
+    log, audit, history, changes, lineage, sql, verify, rebuild, stats, collect, consume, create,
+    serve, spool, forward, asyncapi, archive, backup, restore, keygen, checkpoint, webhooks,
     replay, openlineage, redact, rules, approve, prove, check,
 )  # fmt: skip
 for _command in _COMMANDS:

@@ -10,7 +10,7 @@ from .arguments import ENTITY, as_json, ledger_at, uri, workspace
 from .output import plain, print_json, progress_bar, safe
 
 if TYPE_CHECKING:
-    from mlflow_ledger.consumers import RedactionPlan
+    from mlflow_ledger.consumers import Ledger, RedactionPlan, ReplicaReport
 
 __all__ = ["redact"]
 
@@ -20,26 +20,48 @@ __all__ = ["redact"]
     epilog="""\b
 Examples:
   mlflow-ledger redact ledger:./store runs:/4c1e --reason 'asked for by letter'
-  mlflow-ledger redact ledger:./store models:/wine/2 --reason 'names a person' --yes""",
+  mlflow-ledger redact ledger:./store models:/wine/2 --reason 'names a person' --yes
+  mlflow-ledger redact ledger+kafka://host:9092/team --status""",
 )
 @uri
-@click.argument("entity", metavar="ENTITY", type=ENTITY)
-@click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept in the log.")
+@click.argument("entity", metavar="[ENTITY]", type=ENTITY, required=False)
+@click.option("--reason", metavar="TEXT", help="Why; it is kept in the log.")
 @click.option("--yes", is_flag=True, help="Do it; without this, only say what would be done.")
+@click.option("--status", is_flag=True, help="Which hosts of a ledger in Kafka have yet to erase.")
+@click.option(
+    "--forget", metavar="REPLICA", help="Ask no more after a host's replica that is no more."
+)
 @workspace
 @as_json("one document")
 def redact(
-    uri: str, entity: str, reason: str, yes: bool, workspace: str | None, as_json: bool
+    uri: str,
+    entity: str | None,
+    reason: str | None,
+    yes: bool,
+    status: bool,
+    forget: str | None,
+    workspace: str | None,
+    as_json: bool,
 ) -> None:
     """Erase the contents of all events about ENTITY up to now, and the artifacts it alone has.
 
     They go from the log, the state, analytics, snapshots and the archive, and from every earlier
     moment. Ids, names, paths, times and digests stay, and that it was erased, by whom and why.
-    Nobody can take this back.
+    Nobody can take this back. From a ledger in Kafka that was created --erasable the keys go that
+    contents are sealed with; every host erases when it next reads the log.
     """
     from mlflow_ledger import consumers
     from mlflow_ledger.query.redacting import scope_about
 
+    if status or forget is not None:
+        if entity is not None or reason is not None or yes:
+            msg = "--status and --forget are about hosts: leave ENTITY, --reason and --yes away"
+            raise click.UsageError(msg)
+        _hosts(ledger_at(uri, present=True), forget, as_json=as_json)
+        return
+    if entity is None or reason is None:
+        msg = "say what is to be erased, and why: ENTITY and --reason"
+        raise click.UsageError(msg)
     ledger = ledger_at(uri, present=True)
     consumers.check_can_forget(ledger)
     scope = scope_about(ledger, entity, workspace)
@@ -59,6 +81,41 @@ def redact(
         click.echo(f"{done.segments} segments of the archive were written anew")
     for digest in done.kept:
         click.echo(f"kept, since something else names it: {digest}")
+    if done.keys:
+        click.echo(f"{done.keys} keys are lost")
+    for report in done.waiting:
+        _tell_host(report)
+
+
+def _hosts(ledger: Ledger, forget: str | None, *, as_json: bool) -> None:
+    from mlflow_ledger import consumers
+    from mlflow_ledger.schemas import SettingsError
+
+    if not ledger.erasable:
+        msg = "only a ledger in Kafka that was created --erasable has hosts that erase on their own"
+        raise SettingsError(msg)
+    consumers.check_can_forget(ledger)
+    redaction = consumers.by_keys(ledger)
+    if forget is not None:
+        if not redaction.forget_replica(forget):
+            msg = f"no replica has told of itself as {forget!r}"
+            raise SettingsError(msg)
+        click.echo(f"replica {forget} is asked after no more")
+        return
+    reports = redaction.reports()
+    if as_json:
+        print_json({"replicas": [plain(report) for report in reports]})
+        return
+    for report in reports:
+        _tell_host(report)
+
+
+def _tell_host(report: ReplicaReport) -> None:
+    said = f"{report.behind} redactions to erase yet" if report.behind else "all is erased"
+    click.echo(
+        f"{report.replica_id}  {safe(report.host)}  {safe(report.folder)}: {said}; it was at "
+        f"{report.position} at {report.told}"
+    )
 
 
 def _tell(plan: RedactionPlan, *, as_json: bool) -> None:

@@ -48,6 +48,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     assert {f"mlflow_ledger/{folder}/py.typed" for folder in FOLDERS} <= names
     assert {name.rpartition("/")[2] for name in names if name.endswith(".sql")} == {
         "log.sql",
+        "keys.sql",
         "mirror.sql",
         "spool.sql",
         "state.sql",

@@ -31,11 +31,12 @@ def host(
     delivery: Literal["spool", "ack"] | None = "ack",
     blobs: Path | None = None,
     telling: Telling | None = None,
+    erasable: bool = False,
 ) -> KafkaLedger:
     """The ledger as a host sees it that keeps its replica in ``home``."""
     shared = f"file://{blobs}" if blobs else None
     settings = Settings(home=home, blobs=shared, delivery=delivery)
-    replica = find_replica(place, home, KAFKA, blobs=blobs)
+    replica = find_replica(place, home, KAFKA, blobs=blobs, erasable=erasable)
     return KafkaLedger(replica, settings, KAFKA, telling)
 
 

@@ -64,7 +64,7 @@ def drop(place: KafkaPlace) -> None:
     admin = _admin(",".join(place.servers))
     there = [
         name
-        for topic in (*TOPICS, "schemas")
+        for topic in (*TOPICS, "schemas", "keys")
         if (name := place.topic(topic)) in admin.list_topics()
     ]
     if there:
