@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .arguments import as_json, ledger_at, uri
+from .files import read_text
 from .output import human_bytes, plain, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def verify(uri: str, key: str | None, held: tuple[Path, ...], as_json: bool) -> 
     notes = {
         str(path) if not at else f"{path} ({at + 1})": note
         for path in held
-        for at, note in enumerate(_notes(path.read_text("utf-8", "replace")))
+        for at, note in enumerate(_notes(read_text(path, "the checkpoint")))
     }
     with progress_bar() as progress:
         report = report_of(ledger, progress, keys, notes)
