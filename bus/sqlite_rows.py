@@ -41,6 +41,7 @@ INSERT = """
 _CONTENT = 15  # its place in COLUMNS
 _MOST_BYTES = 8 * 1024 * 1024
 _AT_ONCE = 16
+_BYTES = (bytes, type(None))
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999
 _RARE = ("correlationid", "keyid", "originsource", "originid")
 _OF_SOURCE = ("actor", "actorkind", "host", "client", "rules", "workspace")
@@ -161,6 +162,10 @@ def record_of(row: tuple[Any, ...], opener: Opener | None = None) -> Record:
         rules,
         workspace,
     )
+    if type(number) is not int or type(subject) is not str or type(content) not in _BYTES:
+        kinds = ", ".join(type(value).__name__ for value in (number, subject, content))
+        msg = f"id, subject and content are stored as {kinds}, and not as int, str, bytes"
+        raise TypeError(msg)
     if not 0 <= time_ms <= _LAST_MS or not 0 <= append_ms <= _LAST_MS:
         msg = f"{time_ms} ms, or {append_ms} ms, is no time"
         raise ValueError(msg)

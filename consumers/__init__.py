@@ -25,6 +25,7 @@ from .merkle import (
     ProofError,
     check_consistency,
     consistency_path,
+    hashes_in,
     inclusion_path,
     leaf_hash,
     leaf_hashes,
@@ -44,7 +45,7 @@ from .service import Duty, Service, Status
 from .state_file import StateDamaged, StateFailures, StateFiles, connect, create
 from .storing import Storing
 from .telling import Telling
-from .tiles import Edge, Tile, nodes_in
+from .tiles import WIDTH, Edge, Tile, nodes_in
 from .tree_store import TreeStore
 from .trees import TreeBroken, Trees, newest_notes, public_keys, signing_key, stretches
 
@@ -78,6 +79,7 @@ __all__ = [
     "CLAIM_CHECKS",
     "FOLD_VERSION",
     "STATE_TABLES",
+    "WIDTH",
     "Analytics",
     "AnalyticsDamaged",
     "Archive",
@@ -168,6 +170,7 @@ __all__ = [
     "find_replica",
     "finish_redaction",
     "fold_into",
+    "hashes_in",
     "inclusion_path",
     "is_damage",
     "lag_of",

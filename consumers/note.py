@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -160,7 +160,7 @@ def read_signing_key(path: Path) -> SigningKey:
     text = _text_of(path)
     try:
         key = _private(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if key is None:
         msg = f"{path} holds no private Ed25519 key; `mlflow-ledger keygen {path.name}` makes one"
@@ -191,14 +191,17 @@ def read_public_keys(said: str) -> list[PublicKey]:
                 return [PublicKey(key.public_bytes(Encoding.Raw, PublicFormat.Raw))]
         elif keys := [_public(line) for line in text.splitlines() if line.strip()]:
             return keys
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         pass
-    msg = f"{said!r} is no public Ed25519 key: PEM in a file, or NAME+ID+BASE64"
+    msg = f"{said[:200]!r} is no public Ed25519 key: PEM in a file, or NAME+ID+BASE64"
     raise SettingsError(msg)
 
 
 def _is_key(text: str) -> bool:
-    return text.count("+") > 1 and not Path(text).exists()
+    try:
+        return text.count("+") > 1 and not Path(text).exists()
+    except OSError:  # too long for a name
+        return True
 
 
 def _public(text: str) -> PublicKey:
@@ -222,7 +225,7 @@ def _text_of(path: Path) -> str:
         return path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
-        msg = f"cannot read the key {str(path)!r}: {why}"
+        msg = f"cannot read the key {str(path)!r}: {why}; name a file that holds a key"
         raise SettingsError(msg) from error
 
 

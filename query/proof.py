@@ -98,7 +98,14 @@ class Proof:
             ProofUnreadable: it is none.
         """
         try:
-            said = json.loads(text)
+            said = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            msg = f"it is not JSON in UTF-8 ({error})"
+            raise ProofUnreadable(msg) from error
+        if not isinstance(said, dict) or "format" not in said:
+            msg = f"it has no field 'format', which would say {FORMAT!r}"
+            raise ProofUnreadable(msg)
+        try:
             if said["format"] != FORMAT:
                 msg = f"its format is {said['format']!r}, and this program reads {FORMAT}"
                 raise ProofUnreadable(msg)
@@ -108,10 +115,13 @@ class Proof:
                 tuple(_event_in(event) for event in said["events"]),
                 {str(tree): str(note) for tree, note in said["checkpoints"].items()},
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except KeyError as error:
+            msg = f"a field {error} is missing"
+            raise ProofUnreadable(msg) from error
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             if isinstance(error, ProofUnreadable):
                 raise
-            msg = f"it is no proof: {type(error).__name__} {error}"
+            msg = f"a field holds something else than it should ({error})"
             raise ProofUnreadable(msg) from error
 
 

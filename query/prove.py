@@ -44,6 +44,9 @@ from .workspace import check_workspace
 __all__ = ["Unproved", "proof_of"]
 
 
+_MOST = 2**63 - 1
+
+
 class Unproved(LedgerError):
     """What was asked for stands in the log, and nothing that was signed covers it."""
 
@@ -168,7 +171,8 @@ def _identified(ledger: Ledger, identity: str) -> Stored:
         msg = f"{identity!r} names no event; one looks like SOURCE/ID, as `mlflow-ledger log` shows"
         raise SettingsError(msg)
     where, values = "AND source = ? AND id = ?", (source, int(number))
-    stored = next(ledger.log.rows(1, 1, where, values), None)
+    known = int(number) <= _MOST  # SQLite takes no larger number
+    stored = next(ledger.log.rows(1, 1, where, values), None) if known else None
     if stored is None:
         msg = f"there is no event {identity} in {ledger.folder}"
         raise Unknown(msg)

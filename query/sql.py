@@ -16,6 +16,7 @@ __all__ = ["VIEWS", "SqlError", "run_sql"]
 VIEWS = (
     "experiments_latest",
     "runs_latest",
+    "live_runs",
     "run_metrics_history",
     "params",
     "metrics",

@@ -21,6 +21,8 @@ class Leaves:
     def __init__(self) -> None:
         """Hold none yet."""
         self.offsets = array("q")
+        self.unreadable: set[int] = set()
+        """The numbers of those that cannot be read."""
         self._data = bytearray()
 
     def __len__(self) -> int:
@@ -31,6 +33,12 @@ class Leaves:
         """Take the next one."""
         self.offsets.append(offset)
         self._data += leaf_data(digest, append_ms)
+
+    def add_unreadable(self, offset: int) -> None:
+        """Take the next one, of which nothing is known: no event has a digest of zeros."""
+        last = len(self) - 1
+        self.unreadable.add(last + 1)
+        self.add(offset, bytes(_DIGEST_BYTES), self.append_ms(last) if last >= 0 else 0)
 
     def data(self, leaf: int) -> bytes:
         """What a leaf is the hash of."""
@@ -50,12 +58,11 @@ class Leaves:
 
 
 def deviations(
-    signed: Sequence[bytes], found: Sequence[bytes], leaves: Leaves, *, whole: bool
+    signed: Sequence[bytes], found: Sequence[bytes], leaves: Leaves
 ) -> Iterator[tuple[int, str]]:
     """Where the leaves that are found deviate from those that were signed, and how.
 
-    What was found behind the last signed one may be new. Where the log could not be read to its
-    end (not ``whole``), nothing is missing.
+    What was found behind the last signed one may be new.
     """
     was = {leaf: number for number, leaf in enumerate(signed)}
     now = {leaf: number for number, leaf in enumerate(found)}
@@ -76,9 +83,8 @@ def deviations(
         else:
             yield j, _changed(signed[i], j, leaves) if moved < 0 else _added(moved)
             i, j = i + 1, j + 1
-    if whole:
-        for number in range(i, len(signed)):
-            yield number, f"is missing: number {number + 1} of its partition was signed"
+    for number in range(i, len(signed)):
+        yield number, f"is missing: number {number + 1} of its partition was signed"
 
 
 def _added(moved: int) -> str:

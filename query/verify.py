@@ -6,10 +6,9 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from mlflow_ledger.bus import Partition, Stored
+from mlflow_ledger.bus import Stored
 from mlflow_ledger.consumers import (
     CLAIM_CHECKS,
     STATE_TABLES,
@@ -24,65 +23,17 @@ from mlflow_ledger.consumers import (
     looked_at,
     state_digest,
 )
-from mlflow_ledger.schemas import ArtifactError, LogError, format_time
+from mlflow_ledger.schemas import ArtifactError
 
+from .log_check import GARBLED, LogCheck, why
+from .report import Finding, Report
 from .state_difference import Difference, differences
-from .tree_check import TreeCheck, TreeReport, oddity
+from .tree_check import TreeCheck
 
 __all__ = ["Finding", "Progress", "Report", "verify"]
 
 Progress = Callable[[str, int, int], None]
 """Is told which part is being checked, how much of it is done, and of how much."""
-
-_BATCH = 1000
-_AT_ONCE = 50
-_PARTS = ("log", "trees", "state", "analytics", "artifacts")
-_GARBLED = (LogError, ValueError, TypeError, sqlite3.Error)
-"""What reading or folding a record raises whose bytes are not what was written."""
-
-_MAX_JUMP = 100_000
-_SHOWN_HOLES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A place where something does not hold; ``part`` is one of those of a report."""
-
-    part: str
-    place: str
-    message: str
-
-
-@dataclass
-class Report:
-    """What was checked, and where it does not hold.
-
-    ``state`` is the live state's file, None where there is none yet; ``tables`` counts the rows of
-    the replayed one. Analytics are only looked at where everything else holds.
-    """
-
-    ledger_id: str
-    position: str = ""
-    events: int = 0
-    sources: int = 0
-    state: str | None = None
-    state_digest: str = ""
-    tables: dict[str, int] = field(default_factory=dict)
-    analytics: bool | None = None
-    artifacts: int = 0
-    artifact_bytes: int = 0
-    trees: list[TreeReport] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def holds(self) -> bool:
-        """Whether nothing was found."""
-        return not self.findings
-
-    @property
-    def signed(self) -> bool:
-        """Whether there was a checkpoint to compare the log with."""
-        return any(tree.checkpoints for tree in self.trees)
 
 
 def verify(
@@ -110,12 +61,10 @@ class _Verification:
         self._ledger = ledger
         self._trees = trees
         self._progress = progress
-        self._offset = 0
-        self._append_ms: dict[Partition, int] = {}
-        self._sources: dict[str, tuple[int, set[int]]] = {}
-        self._readable = True
+        self._is_folded = True
+        """Whether all that was read could be folded."""
         self.report = Report(ledger.ledger_id)
-        self._end = ledger.log.last_offset()
+        self._log = LogCheck(ledger, trees, self.report)
         with closing(create(":memory:")) as replayed:
             self._fold = Fold(replayed)
             with self._live() as live:
@@ -125,133 +74,49 @@ class _Verification:
                     following = self._next(live)
                     self._replay(replayed, following - 1)
                     self._compare(live, replayed, following)
-            self._replay(replayed, self._end)
-            self._holes()
-            self._rows()
+            self._replay(replayed, self._log.end)
+            self._log.finish()
             self._signed()
             self._artifacts(replayed)
-            self.report.position = str(ledger.log.reached(self._offset + 1))
-            self.report.state_digest = state_digest(replayed)
+            self.report.position = str(ledger.log.reached(self._log.offset + 1))
+            self.report.state_digest = state_digest(replayed) if self._is_whole else ""
         if self.report.holds and self.report.state is not None:
             self._analytics()
-        self.report.findings.sort(key=lambda finding: _PARTS.index(finding.part))
+        self.report.sort()
 
-    def _found(self, part: str, place: str, message: str) -> None:
-        self.report.findings.append(Finding(part, place, message))
-
-    # --- the log
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the replayed state has all that was looked at."""
+        return self._is_folded and not self.report.unreadable
 
     def _replay(self, replayed: sqlite3.Connection, last: int) -> None:
-        """Fold the records up to an offset, and look at each on the way."""
-        last = min(last, self._end)
-        while self._readable and self._offset < last:
+        """Fold the records up to an offset, and have each looked at on the way."""
+        last = min(last, self._log.end)
+        while self._log.offset < last:
             replayed.execute("BEGIN")
             self._fold.refresh()
-            for stored in self._records(last):
-                self._look(stored)
-                try:
-                    verdict = self._fold.apply(stored)
-                except _GARBLED as error:
-                    self._unreadable(stored.offset, str(error))
-                    break
-                if verdict.kind in ("conflict", "unreadable"):
-                    self._found("log", f"event {stored.offset}", verdict.message)
+            for stored in self._log.records(last):
+                if self._is_folded:
+                    self._apply(stored)
             self._fold.save_progress()
             replayed.execute("COMMIT")
-            self._progress("log", self._offset, self._end)
+            self._progress("log", self._log.offset, self._log.end)
 
-    def _records(self, last: int) -> Iterator[Stored]:
-        """The next records up to an offset, at most a batch; a few of them in memory at a time."""
-        first = self._offset
-        while self._readable and self._offset < last and self._offset - first < _BATCH:
-            yield from self._some_records(last)
-
-    def _some_records(self, last: int) -> Iterator[Stored]:
-        offsets = self._ledger.log.offsets(self._offset + 1, last, _AT_ONCE)
-        if not offsets:
-            self._expect(last + 1)
-            return
+    def _apply(self, stored: Stored) -> None:
+        place = f"event {stored.offset}"
         try:
-            among = "AND seq <= ?"
-            batch = list(self._ledger.log.rows(offsets[0], len(offsets), among, (offsets[-1],)))
-        except _GARBLED:
-            batch = None
-        if batch is not None:
-            yield from batch
-            self._expect(offsets[-1] + 1)
+            verdict = self._fold.apply(stored)
+        except GARBLED as error:
+            self._is_folded = False  # of what it has changed nobody knows what is whole
+            self.report.found("log", place, f"cannot be folded: {why(error)}")
             return
-        for offset in offsets:
-            try:
-                stored = self._ledger.log.at(offset)
-            except _GARBLED as error:
-                self._expect(offset)
-                self._unreadable(offset, str(error))
-                return
-            if stored is not None:
-                yield stored
-        self._expect(offsets[-1] + 1)
-
-    def _unreadable(self, offset: int, why: str) -> None:
-        self._found("log", f"event {offset}", f"cannot be read: {why}")
-        self._readable = False
-
-    def _expect(self, offset: int) -> None:
-        """Report the offsets that are missing before this one."""
-        missing = range(self._offset + 1, offset)
-        if missing:
-            place = f"event {missing[0]}"
-            if len(missing) > 1:
-                place = f"events {missing[0]} to {missing[-1]}"
-            self._found("log", place, "missing: offsets follow one another without holes")
-        self._offset = offset - 1
-
-    def _look(self, stored: Stored) -> None:
-        """Look at the order of one record and at its identity."""
-        self._expect(stored.offset)
-        self._offset = stored.offset
-        self.report.events += 1
-        partition = self._trees.note(stored)
-        first = self._trees.is_first(partition)
-        if (odd := oddity(stored.record, self.report.ledger_id, first=first)) is not None:
-            self._found("log", f"event {stored.offset}", odd)
-        append_ms = self._append_ms.get(partition, 0)
-        if stored.append_ms < append_ms:
-            self._found(
-                "log",
-                f"event {stored.offset}",
-                f"was appended at {format_time(stored.append_ms)}, before the one in front of it "
-                f"({format_time(append_ms)})",
-            )
-        self._append_ms[partition] = max(append_ms, stored.append_ms)
-        envelope = stored.record.envelope
-        highest, gaps = self._sources.get(envelope.source, (0, set()))
-        if envelope.id - highest > _MAX_JUMP:
-            message = f"ids {highest + 1} to {envelope.id - 1} are missing"
-            self._found("log", f"event {stored.offset} of source {envelope.source}", message)
-        else:
-            gaps.update(range(highest + 1, envelope.id))
-        gaps.discard(envelope.id)
-        self._sources[envelope.source] = (max(highest, envelope.id), gaps)
-
-    def _rows(self) -> None:
-        """Report rows that are not written as we write them, though they still say the same."""
-        for place, message in self._ledger.log.odd_rows():
-            self._found("log", place, message)
-
-    def _holes(self) -> None:
-        """Report the identities that no record has."""
-        self.report.sources = len(self._sources)
-        for source, (highest, gaps) in self._sources.items():
-            if gaps:
-                shown = ", ".join(map(str, sorted(gaps)[:_SHOWN_HOLES]))
-                more = f" and {len(gaps) - _SHOWN_HOLES} more" if len(gaps) > _SHOWN_HOLES else ""
-                message = f"ids {shown}{more} of 1 to {highest} are missing"
-                self._found("log", f"source {source}", message)
+        if verdict.kind in ("conflict", "unreadable"):
+            self.report.found("log", place, verdict.message)
 
     def _signed(self) -> None:
         """Compare the log with its trees, and a copy of it with what it is a copy of."""
-        for part, place, message in self._trees.findings(self._progress, whole=self._readable):
-            self._found(part, place, message)
+        for part, place, message in self._trees.findings(self._progress):
+            self.report.found(part, place, message)
         self.report.trees = self._trees.reports
 
     # --- the state
@@ -279,7 +144,7 @@ class _Verification:
 
     def _damaged(self, error: StateDamaged) -> None:
         place = str(self.report.state)
-        self._found("state", place, f"{error}; `mlflow-ledger rebuild` folds it again")
+        self.report.found("state", place, f"{error}; `mlflow-ledger rebuild` folds it again")
 
     def _next(self, live: sqlite3.Connection) -> int:
         row = live.execute("SELECT next FROM progress").fetchone()
@@ -289,23 +154,23 @@ class _Verification:
         self, live: sqlite3.Connection, replayed: sqlite3.Connection, following: int
     ) -> None:
         name = str(self.report.state)
-        if following - 1 > self._end:
-            message = f"it has folded up to event {following - 1}; the log ends at {self._end}"
-            self._found("state", name, message)
+        if following - 1 > self._log.end:
+            message = f"it has folded up to event {following - 1}; the log ends at {self._log.end}"
+            self.report.found("state", name, message)
             return
-        if not self._readable:
+        if not self._is_whole:
             return
         rows = [
             db.execute("SELECT next, digest FROM progress").fetchone() for db in (live, replayed)
         ]
         if rows[0] != rows[1]:
             message = f"the last event it has folded, {following - 1}, is another one in the log"
-            self._found("state", name, message)
+            self.report.found("state", name, message)
         for number, table in enumerate(STATE_TABLES):
             count, different = differences(live, replayed, table)
             self.report.tables[table] = count
             for difference in different:
-                self._found("state", f"{table} {difference.key}", self._explained(difference))
+                self.report.found("state", f"{table} {difference.key}", self._explained(difference))
             self._progress("state", number + 1, len(STATE_TABLES))
 
     def _explained(self, difference: Difference) -> str:
@@ -325,14 +190,14 @@ class _Verification:
             found, expected = analytics.digest()
         except AnalyticsDamaged as error:
             self.report.analytics = False
-            self._found("analytics", "snapshot", f"{error}: the snapshot was dropped")
+            self.report.found("analytics", "snapshot", f"{error}: the snapshot was dropped")
             return
         finally:
             analytics.close()
         self.report.analytics = found == expected
         if found != expected:
             message = f"its digest is {found}, that of the state's rows {expected}"
-            self._found("analytics", "snapshot and what was added to it", message)
+            self.report.found("analytics", "snapshot and what was added to it", message)
         self._progress("analytics", 1, 1)
 
     def _artifacts(self, replayed: sqlite3.Connection) -> None:
@@ -357,9 +222,9 @@ class _Verification:
             for piece in self._ledger.carrier.read(digest, wait_s=0):
                 size_bytes += len(piece)
         except ArtifactError as error:
-            self._found("artifacts", place, str(error))
+            self.report.found("artifacts", place, str(error))
             return
         self.report.artifact_bytes += size_bytes
         if size_bytes != expected:
             message = f"blob {digest} has {size_bytes} bytes, its manifest says {expected}"
-            self._found("artifacts", place, message)
+            self.report.found("artifacts", place, message)

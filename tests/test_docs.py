@@ -25,7 +25,9 @@ def text(name: str) -> str:
 
 @pytest.mark.parametrize("command", sorted(program.commands))
 def test_every_command_is_documented(command: str) -> None:
-    assert f"mlflow-ledger {command}" in text("docs/commands.md")
+    page = text("docs/commands.md")
+    assert f"mlflow-ledger {command}" in page
+    assert f"\n| [`{command}`](#" in page.partition("\n## ")[0]
 
 
 @pytest.mark.parametrize("field", sorted(Settings.model_fields))
@@ -69,6 +71,19 @@ def test_every_view_is_documented_with_its_columns(view: str, tmp_path: Path) ->
     ledger.catch_up()
     columns, _ = run_sql(ledger, f"SELECT * FROM {view}")
     assert [c for c in columns if c not in re.findall(r"\w+", row)] == []
+
+
+def test_all_that_sql_offers_is_documented(tmp_path: Path) -> None:
+    ledger = open_ledger(f"ledger:{tmp_path}/store")
+    ledger.catch_up()
+    _, views = run_sql(ledger, "SELECT view_name FROM duckdb_views() WHERE NOT internal")
+    assert sorted(name for (name,) in views) == sorted(VIEWS)
+    _, tables = run_sql(ledger, "SELECT table_name FROM duckdb_tables() WHERE NOT internal")
+    named = set(re.findall(r"`(?:analytics\.fold\.)?(\w+)`", text("docs/sql.md")))
+    assert {name for (name,) in tables} - named == set()
+    assert {name for (name,) in views} - named == set()
+    help_text = program.commands["sql"].help or ""
+    assert [view for view in VIEWS if not re.search(rf"\b{view}\b", help_text)] == []
 
 
 @pytest.mark.parametrize("number", range(3))

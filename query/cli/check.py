@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .arguments import as_json as as_json_option
+from .files import read_file
 from .output import print_json
 
 __all__ = ["check"]
@@ -34,9 +35,15 @@ def check(file: Path, key: str, as_json: bool) -> None:
     """
     from mlflow_ledger.consumers import read_public_keys
     from mlflow_ledger.query import check as checking
-    from mlflow_ledger.query.proof import Proof
+    from mlflow_ledger.query.proof import Proof, ProofUnreadable
 
-    found = checking.check(Proof.parse(file.read_bytes()), read_public_keys(key))
+    keys = read_public_keys(key)
+    try:
+        proof = Proof.parse(read_file(file, "the proof"))
+    except ProofUnreadable as error:
+        msg = f"{str(file)!r} holds no proof: {error}; `mlflow-ledger prove` writes one"
+        raise ProofUnreadable(msg) from error
+    found = checking.check(proof, keys)
     if as_json:
         print_json(checking.as_json(found))
     else:

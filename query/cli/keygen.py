@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from .arguments import as_json
+from .files import create_file
 from .output import print_json
 
 __all__ = ["keygen"]
@@ -33,9 +33,12 @@ def keygen(file: Path, as_json: bool) -> None:
 
     key = SigningKey.new()
     public = file.with_name(f"{file.name}.pub")
-    for path, text, mode in ((file, key.pem(), _OWNER_ONLY), (public, key.public.pem(), 0o644)):
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as out:
-            out.write(text)
+    create_file(public, key.public.pem(), 0o644, "the public key")
+    try:
+        create_file(file, key.pem(), _OWNER_ONLY, "the private key")
+    except BaseException:
+        public.unlink()  # a key has two halves, or is none
+        raise
     if as_json:
         print_json({"private": str(file), "public": str(public), "key": str(key.public)})
         return

@@ -60,7 +60,7 @@ class Program(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except OSError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_in_words(error)) from error
         except Exception as error:
             from mlflow_ledger.schemas import LedgerError
 
@@ -88,6 +88,14 @@ def program() -> None:
 def main() -> None:
     """Run the program: the entry point of ``mlflow-ledger``."""
     program(prog_name="mlflow-ledger")
+
+
+def _in_words(error: OSError) -> str:
+    """What the operating system refused, and with which file."""
+    if error.strerror is None:
+        return str(error)
+    where = "" if error.filename is None else f"cannot use {str(error.filename)!r}: "
+    return f"{where}{error.strerror}"
 
 
 def _abandon_output() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .arguments import ENTITY, as_json, ledger_at, uri, workspace
+from .files import read_text
 from .output import print_json, print_table, safe
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _rule_of(targets: tuple[str, ...], **says: Any) -> Any:
             stages=[t.name for t in to if t.kind == "stage"],
             tag=tag or None,
             value=value if has_value else None,
-            public_key=None if key is None else key.read_text("utf-8"),
+            public_key=None if key is None else read_text(key, "the public key"),
             **{name: list(v) if isinstance(v, tuple) else v for name, v in given.items()},
         )
     except ValidationError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from .arguments import ledger_at, uri, workspace
+from .files import write_file
 from .output import print_json
 
 __all__ = ["prove"]
@@ -50,5 +51,6 @@ def prove(
     if output is None:
         print_json(proof.as_json())
         return
-    output.write_text(json.dumps(proof.as_json(), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    text = json.dumps(proof.as_json(), indent=1, ensure_ascii=False)
+    write_file(output, f"{text}\n", "the proof")
     click.echo(f"{output}: {len(proof.events)} events of {len(proof.checkpoints)} signed trees")

@@ -38,8 +38,12 @@ Examples:
 def sql(uri: str, statement: str, form: str, as_json: bool) -> None:
     """Answer one SELECT statement (DuckDB's SQL); `-` reads it from standard input.
 
-    The views are experiments_latest, runs_latest, run_metrics_history, params, metrics, tags,
-    model_versions and audit. Nothing can be changed.
+    The views are experiments_latest, runs_latest, live_runs, run_metrics_history, params, metrics,
+    tags, model_versions and audit. Of every value that anything ever had: history,
+    run_tags_history, run_status_history, experiment_tags_history, lifecycle_history,
+    logged_model_tags_history, registered_model_tags_history, model_aliases_history,
+    model_version_stages_history, model_version_tags_history, descriptions_history and
+    trace_tags_history. docs/sql.md tells their columns. Nothing can be changed.
     """
     ledger = ledger_at(uri)
     if statement == "-":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .arguments import as_json, ledger_at, uri
+from .files import read_text
 from .output import human_bytes, plain, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def verify(uri: str, key: str | None, held: tuple[Path, ...], as_json: bool) -> 
     notes = {
         str(path) if not at else f"{path} ({at + 1})": note
         for path in held
-        for at, note in enumerate(_notes(path.read_text("utf-8", "replace")))
+        for at, note in enumerate(_notes(read_text(path, "the checkpoint")))
     }
     with progress_bar() as progress:
         report = report_of(ledger, progress, keys, notes)
@@ -73,7 +74,7 @@ def _notes(text: str) -> list[str]:
 def _trees(report: Report) -> str:
     signed = [tree for tree in report.trees if tree.checkpoints]
     if not signed:
-        return "nothing was signed yet: `checkpoint` does it"
+        return _unsigned(report)
     count = sum(tree.signed for tree in signed)
     newest = max(tree.time for tree in signed)
     by = signed[0].signed_by or "nobody knows: no key was given (--key)"
@@ -83,6 +84,17 @@ def _trees(report: Report) -> str:
     )
 
 
+def _unsigned(report: Report) -> str:
+    """Why there was nothing to compare the log with."""
+    if not all(tree.readable for tree in report.trees):
+        return "nothing is known of checkpoints: where they are kept cannot be read"
+    if refused := sum(tree.refused for tree in report.trees):
+        by = next((tree.signed_by for tree in report.trees if tree.signed_by), None)
+        believed = f", as only those of {by} do" if by else ""
+        return f"{refused} checkpoints, and none that counts{believed}"
+    return "nothing was signed yet: `checkpoint` does it"
+
+
 def _print(report: Report) -> None:
     failed = {finding.part for finding in report.findings}
     size = human_bytes(report.artifact_bytes)
@@ -90,11 +102,14 @@ def _print(report: Report) -> None:
     if report.state is not None:
         count = sum(report.tables.values())
         state = f"{report.state}: {len(report.tables)} tables, {count} rows"
+    if report.unreadable:
+        state = "not compared: it follows from a log of which not all can be read"
     analytics = "a copy of them, brought up to date, beside the state"
     if report.analytics is None:
         analytics = "not compared: they follow from the state"
     checked = {
-        "log": f"{report.events} events of {report.sources} sources, up to {report.position}",
+        "log": f"{report.events} events of {report.sources} sources, up to {report.position}"
+        + (f"; {report.unreadable} cannot be read" if report.unreadable else ""),
         "trees": _trees(report),
         "state": state,
         "analytics": analytics,
@@ -104,6 +119,7 @@ def _print(report: Report) -> None:
     for part, what in checked.items():
         verdict = "DOES NOT HOLD" if part in failed else "holds"
         skipped = part == "analytics" and report.analytics is None
+        skipped |= part == "state" and verdict == "holds" and report.unreadable > 0
         skipped |= part == "trees" and verdict == "holds" and not report.signed
         rows.append((part, "skipped" if skipped else verdict, what))
     print_table(("part", "verdict", "what was checked"), rows)

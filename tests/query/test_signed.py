@@ -22,6 +22,7 @@ from mlflow_ledger.consumers import (
     TreeStore,
     newest_notes,
     origin_of,
+    unchecked,
 )
 from mlflow_ledger.query.cli import program
 from mlflow_ledger.query.verify import Report, verify
@@ -159,9 +160,10 @@ def test_tiles_made_anew_with_the_log_do_not_hide_it(ledger: Ledger, how: str) -
         Trees(spoilt, KEY).publish()
         assert [f for f in checked(spoilt).findings if f.part == "trees"] == []
         report = checked(spoilt, note)
-    assert told(report, "trees") == [
-        ("held 0", f"the log is not what was signed at {_time(note)}: 10 events")
-    ]
+    ((place, message),) = told(report, "trees")
+    assert place == "held 0"
+    assert message.startswith(f"the log is not what was signed at {_time(note)}: 10 events; ")
+    assert "nor is it, by the tiles, the beginning of the checkpoint of" in message
     assert any("one of those from here to" in said for _, said in told(report))
 
 
@@ -270,3 +272,68 @@ def test_the_commands_together(
     status, text = run("verify", uri, "--key", f"{key}.pub")
     assert status == 1
     assert "tile/0/000.p/12: is not what was signed" in text
+
+
+def printed(ledger: Ledger, *options: str) -> str:
+    found = CliRunner().invoke(program, ["verify", f"ledger:{ledger.folder}", *options])
+    assert found.exit_code == 1, found.output
+    assert not isinstance(found.exception, BaseException) or isinstance(found.exception, SystemExit)
+    return found.output
+
+
+def test_what_another_key_has_signed_is_not_called_unsigned(ledger: Ledger, tmp_path: Path) -> None:
+    other = tmp_path / "other.pub"
+    other.write_text(SigningKey.new().public.pem())
+    text = printed(ledger, "--key", str(other))
+    assert "nothing was signed" not in text
+    assert "3 checkpoints, and none that counts, as only those of key " in text
+    assert "but not by key " in text
+
+
+def test_checkpoints_that_cannot_be_read_are_not_called_unsigned(ledger: Ledger) -> None:
+    trees = ledger.folder / "blobs" / "trees" / ledger.ledger_id
+    (trees / "checkpoint").unlink()
+    (trees / "checkpoint").mkdir()
+    for kept in (trees / "checkpoints").iterdir():
+        kept.unlink()
+    text = printed(ledger)
+    assert "nothing was signed" not in text
+    assert "nothing is known of checkpoints: where they are kept cannot be read" in text
+    assert f"trees: trees/{ledger.ledger_id}: cannot read the tree in " in text
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM events", "UPDATE events SET content = 7, head = 'x'"]
+)
+def test_a_log_of_which_nothing_is_left_is_compared_with_what_was_signed(
+    ledger: Ledger, statement: str
+) -> None:
+    ledger.close()
+    with closing(sqlite3.connect(ledger.log.path, isolation_level=None)) as db:
+        db.execute(statement)
+    text = printed(ledger)
+    assert "nothing was signed" not in text
+    assert "trees      DOES NOT HOLD  3 checkpoints of 1 trees: 10 of " in text
+    assert "the log is not what was signed at " in text
+
+
+def test_the_tiles_alone_say_whether_a_held_checkpoint_belongs_to_them(ledger: Ledger) -> None:
+    """By consistency proofs: of the log nothing is left to compute roots from."""
+    (note,) = newest_notes(ledger).values()
+    old = store_of(ledger).note("checkpoints/6")
+    assert old is not None
+    Trees(ledger, KEY).publish()
+    made = unchecked(note)
+    foreign = Checkpoint(made.origin, 7, b"7" * 32).signed(KEY, made.origin)
+    ledger.close()
+    with closing(sqlite3.connect(ledger.log.path, isolation_level=None)) as db:
+        db.execute("DELETE FROM events")
+    found = dict(told(checked(ledger, old, note, foreign), "trees"))
+    for name in ("held 0", "held 1"):
+        assert found[name].endswith("; the tiles still lead to it: it is the log that was changed")
+    assert (
+        "nor is it, by the tiles, the beginning of the checkpoint of 12 events" in found["held 2"]
+    )
+    (ledger.folder / "blobs" / store_of(ledger).prefix / "tile/0/000.p/12").unlink()
+    found = dict(told(checked(ledger, old), "trees"))
+    assert found["held 0"].endswith(": 6 events")

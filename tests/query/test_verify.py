@@ -214,3 +214,76 @@ def test_a_snapshot_with_other_numbers_is_named(copy: Ledger) -> None:
     report = verify(copy)
     assert report.analytics is False
     assert [finding.part for finding in report.findings] == ["analytics"]
+
+
+UNREADABLE = {
+    "content as TEXT": "UPDATE events SET content = CAST(content AS TEXT) WHERE seq = {}",
+    "content as a number": "UPDATE events SET content = 7 WHERE seq = {}",
+    "head as TEXT": "UPDATE events SET head = 'text' WHERE seq = {}",
+    "malformed JSON": "UPDATE events SET extra = '{{\"a\": ' WHERE seq = {}",
+    "other JSON": "UPDATE events SET extra = '[1]' WHERE seq = {}",
+    "a number for a name": "UPDATE events SET extra = '{{\"host\": {{}}}}' WHERE seq = {}",
+    "no UTF-8": "UPDATE events SET subject = CAST(x'1b5b33316d0affff' AS TEXT) WHERE seq = {}",
+    "subject as BLOB": "UPDATE events SET subject = x'ffff' WHERE seq = {}",
+    "id as TEXT": "UPDATE events SET id = 'one' WHERE seq = {}",
+    "a time that is none": "UPDATE events SET time_ms = 'noon' WHERE seq = {}",
+}
+NULLS = ("subject", "head", "id", "time_ms", "append_ms")
+
+
+def allow_nulls(path: Path) -> None:
+    spoil(
+        path,
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_schema SET sql = replace(sql, ' NOT NULL', '') WHERE name = 'events'",
+        "PRAGMA writable_schema = RESET",
+    )
+
+
+@pytest.mark.parametrize("how", [*UNREADABLE, *(f"{name} NULL" for name in NULLS)])
+def test_an_event_that_cannot_be_read_is_named_and_the_others_are_looked_at(
+    copy: Ledger, how: str
+) -> None:
+    """Two of them, far from one another, and a third event that is wrong in another way."""
+    allow_nulls(copy.log.path)
+    statement = UNREADABLE.get(
+        how, f"UPDATE events SET {how.split(maxsplit=1)[0]} = NULL WHERE seq = {{}}"
+    )
+    last = copy.log.last_offset()
+    with_content = [s.offset for s in copy.log.rows(1) if s.record.content]
+    first, second = with_content[1], with_content[-2]
+    copy.close()
+    spoil(
+        copy.log.path,
+        statement.format(first),
+        statement.format(second),
+        f"UPDATE events SET append_ms = 5 WHERE seq = {last}",
+    )
+    report = verify(Ledger(copy.folder))
+    named = {f.place: f.message for f in report.findings if f.part == "log"}
+    for seq in (first, second):
+        assert named[f"event {seq}"].startswith("cannot be read: "), named
+    assert "was appended at 1970-01-01" in named[f"event {last}"]
+    assert report.unreadable == 2
+    assert report.events == last - 2
+    assert all(f.place.isprintable() and f.message.isprintable() for f in report.findings)
+    assert not [f for f in report.findings if f.part in ("state", "artifacts")]
+
+
+def test_a_damaged_page_does_not_hide_the_others(copy: Ledger) -> None:
+    """Whatever part of the file is garbled, verify comes to an end and says which events it was."""
+    copy.close()
+    spoil(copy.log.path, "PRAGMA wal_checkpoint(TRUNCATE)")
+    with closing(sqlite3.connect(copy.log.path)) as db:
+        (page,) = db.execute(
+            "SELECT pageno FROM dbstat WHERE name = 'events' AND pagetype = 'leaf' "
+            "ORDER BY pageno LIMIT 1 OFFSET 1"
+        ).fetchone() or (None,)
+    assert page is not None
+    data = bytearray(copy.log.path.read_bytes())
+    data[(page - 1) * 4096 : page * 4096] = b"\xff" * 4096
+    copy.log.path.write_bytes(data)
+    report = verify(Ledger(copy.folder))
+    assert report.unreadable > 0
+    assert report.events > 0
+    assert report.unreadable + report.events == copy.log.last_offset()
