@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from mlflow_ledger.schemas import DEFAULT_WORKSPACE
+
 __all__ = ["Scoped", "scoped", "workspace_of"]
 
 _HERE = "SELECT * FROM main.{table} WHERE workspace = {workspace}"
@@ -66,8 +68,8 @@ def scoped(db: sqlite3.Connection, workspace: str) -> sqlite3.Connection:
 
 
 def workspace_of(db: sqlite3.Connection) -> str:
-    """The workspace in which names are looked up."""
-    return str(getattr(db, "workspace", "default"))
+    """The workspace in which names are looked up: that of a scoped state, else the default one."""
+    return str(getattr(db, "workspace", DEFAULT_WORKSPACE))
 
 
 @lru_cache(maxsize=2048)

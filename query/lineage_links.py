@@ -126,24 +126,22 @@ def _commits(db: sqlite3.Connection, ids: Sequence[str]) -> list[Link]:
     return found
 
 
+_TAKEN = (
+    "SELECT model_id, run_id FROM run_model_inputs JOIN runs USING (run_no) "
+    "WHERE {} IN {{}} ORDER BY run_id, ord, model_id"
+)
+
+
 def _models_taken(db: sqlite3.Connection, ids: Sequence[str]) -> list[Link]:
-    rows = _rows(
-        db,
-        "SELECT model_id, run_id FROM run_model_inputs JOIN runs USING (run_no) "
-        "WHERE run_id IN {} ORDER BY run_id, ord",
-        ids,
-    )
-    return [Link(Key("logged model", m), Key("run", r), "model input", {}) for m, r in rows]
+    return _into_runs(_rows(db, _TAKEN.format("run_id"), ids), "model input")
 
 
 def _runs_taking(db: sqlite3.Connection, ids: Sequence[str]) -> list[Link]:
-    rows = _rows(
-        db,
-        "SELECT model_id, run_id FROM run_model_inputs JOIN runs USING (run_no) "
-        "WHERE model_id IN {} ORDER BY model_id, run_id",
-        ids,
-    )
-    return [Link(Key("logged model", m), Key("run", r), "model input", {}) for m, r in rows]
+    return _into_runs(_rows(db, _TAKEN.format("model_id"), ids), "model input")
+
+
+def _into_runs(rows: Iterable[Any], relation: str) -> list[Link]:
+    return [Link(Key("logged model", m), Key("run", r), relation, {}) for m, r in rows]
 
 
 _NOTHING_MADE = (
@@ -168,31 +166,24 @@ def _judging(db: sqlite3.Connection, column: str, ids: Sequence[str]) -> list[Li
         f"WHERE {column} IN {{}} AND {_NOTHING_MADE} ORDER BY model_id, run_id",
         ids,
     )
-    return [Link(Key("logged model", m), Key("run", r), "evaluated by", {}) for m, r in rows]
+    return _into_runs(rows, "evaluated by")
+
+
+_MEASURED = (
+    "SELECT DISTINCT m.model_id, m.run_id FROM live_model_metrics m "
+    "LEFT JOIN logged_models l USING (model_id) WHERE m.{} IN {{}} "
+    "AND m.run_id IS NOT l.source_run_id ORDER BY m.model_id, m.run_id"
+)
 
 
 def _runs_measuring(db: sqlite3.Connection, ids: Sequence[str]) -> list[Link]:
     """Runs that have measured these logged models, other than those that made them."""
-    rows = _rows(
-        db,
-        "SELECT DISTINCT m.model_id, m.run_id FROM live_model_metrics m "
-        "LEFT JOIN logged_models l USING (model_id) WHERE m.model_id IN {} "
-        "AND m.run_id IS NOT l.source_run_id ORDER BY m.model_id, m.run_id",
-        ids,
-    )
-    return [Link(Key("logged model", m), Key("run", r), "measured by", {}) for m, r in rows]
+    return _into_runs(_rows(db, _MEASURED.format("model_id"), ids), "measured by")
 
 
 def _models_measured_by(db: sqlite3.Connection, ids: Sequence[str]) -> list[Link]:
     """Logged models that these runs have measured, without having made them."""
-    rows = _rows(
-        db,
-        "SELECT DISTINCT m.model_id, m.run_id FROM live_model_metrics m "
-        "LEFT JOIN logged_models l USING (model_id) WHERE m.run_id IN {} "
-        "AND m.run_id IS NOT l.source_run_id ORDER BY m.model_id, m.run_id",
-        ids,
-    )
-    return [Link(Key("logged model", m), Key("run", r), "measured by", {}) for m, r in rows]
+    return _into_runs(_rows(db, _MEASURED.format("run_id"), ids), "measured by")
 
 
 _OUTPUTS = (
@@ -252,14 +243,12 @@ def _traces(db: sqlite3.Connection, ids: Sequence[str]) -> list[Link]:
     return found
 
 
-_VERSIONS = (
-    "SELECT v.uid, v.run_id, v.model_id, v.source FROM model_versions v "
-    "WHERE v.stage <> 'Deleted_Internal' AND "
-)
+_VERSIONS = "SELECT v.uid, v.run_id, v.model_id FROM model_versions v WHERE "
+_THERE = "v.stage <> 'Deleted_Internal' AND "
 
 
 def _registered(rows: Iterable[Any]) -> Iterator[Link]:
-    for uid, run_id, model_id, _ in rows:
+    for uid, run_id, model_id in rows:
         if model_id is not None:
             yield Link(Key("logged model", model_id), Key("version", uid), "registered", {})
         elif run_id is not None:
@@ -267,22 +256,17 @@ def _registered(rows: Iterable[Any]) -> Iterator[Link]:
 
 
 def _versions_of_models(db: sqlite3.Connection, ids: Sequence[str]) -> list[Link]:
-    return list(_registered(_rows(db, f"{_VERSIONS}v.model_id IN {{}} ORDER BY v.uid", ids)))
+    where = f"{_THERE}v.model_id IN {{}} ORDER BY v.uid"
+    return list(_registered(_rows(db, f"{_VERSIONS}{where}", ids)))
 
 
 def _versions_of_runs(db: sqlite3.Connection, ids: Sequence[str]) -> list[Link]:
-    where = "v.model_id IS NULL AND v.run_id IN {} ORDER BY v.uid"
+    where = f"{_THERE}v.model_id IS NULL AND v.run_id IN {{}} ORDER BY v.uid"
     return list(_registered(_rows(db, f"{_VERSIONS}{where}", ids)))
 
 
 def _origins_of_versions(db: sqlite3.Connection, ids: Sequence[str]) -> list[Link]:
-    rows = _rows(
-        db,
-        "SELECT v.uid, v.run_id, v.model_id, v.source FROM model_versions v "
-        "WHERE v.uid IN {} ORDER BY v.uid",
-        ids,
-    )
-    return list(_registered(rows))
+    return list(_registered(_rows(db, f"{_VERSIONS}v.uid IN {{}} ORDER BY v.uid", ids)))
 
 
 _COPIES = (

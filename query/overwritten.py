@@ -51,7 +51,7 @@ _BATCH = 2000
 _FORM = 2
 """Raised when the same events make other rows."""
 _ROWS = 20_000
-_WORTH_TELLING = 20_000
+_WORTH_TELLING = 5_000
 _COLUMNS = {
     "kind": "VARCHAR", "id": "VARCHAR", "version": "INTEGER", "field": "VARCHAR",
     "value": "VARCHAR", "actor": "VARCHAR", "actorkind": "VARCHAR", "event": "VARCHAR",
