@@ -127,9 +127,12 @@ def _check_alone(ledger: Ledger, target: Path | str) -> None:
             f"is {ledger.ledger_id}: name a place of its own"
         )
         raise ArtifactError(msg)
-    if isinstance(target, Path) and target.resolve().is_relative_to(ledger.folder.resolve()):
-        msg = f"{target} lies within the ledger {ledger.folder}: name a place outside"
-        raise ArtifactError(msg)
+    if isinstance(target, Path):
+        place = target.resolve()
+        for folder in (place, *place.parents):
+            if folder == ledger.folder.resolve() or (folder / "log.sqlite").exists():
+                msg = f"{target} lies within the ledger {folder}: name a place outside"
+                raise ArtifactError(msg)
 
 
 def backup_points(place: Path | str, ledger_id: str) -> list[BackupPoint]:

@@ -275,3 +275,37 @@ def test_a_copy_of_a_backup_is_a_backup(ledger: Ledger, target: Path, tmp_path: 
     backup(ledger, target)
     shutil.copytree(target, tmp_path / "copy")
     assert restored(tmp_path / "copy", tmp_path / "again").state_digest == digest(ledger)
+
+
+@pytest.mark.parametrize("below", ["", "backup", "blobs/backup"])
+@pytest.mark.parametrize("whose", ["its own", "another", "its own by a link"])
+def test_no_backup_is_put_into_a_ledger(
+    ledger: Ledger, tmp_path: Path, whose: str, below: str
+) -> None:
+    """It would be lost with the ledger, or lie among the files of another."""
+    inside = ledger.folder
+    if whose == "another":
+        other = Ledger(tmp_path / "other")
+        more(other, 1)
+        other.close()
+        inside = other.folder
+    elif whose == "its own by a link":
+        (tmp_path / "link").symlink_to(inside)
+        inside = tmp_path / "link"
+    before = sorted(path for path in inside.rglob("*") if path.suffix != ".lock")
+    with pytest.raises(ArtifactError, match=r"lies within the ledger .*: name a place outside"):
+        backup(ledger, inside / below)
+    assert sorted(path for path in inside.rglob("*") if path.suffix != ".lock") == before
+
+
+def test_no_backup_is_put_where_another_ledgers_are(
+    ledger: Ledger, tmp_path: Path, target: Path
+) -> None:
+    other = Ledger(tmp_path / "other")
+    more(other, 1)
+    backup(other, target)
+    other.close()
+    before = sorted(target.rglob("*"))
+    with pytest.raises(ArtifactError, match=rf"holds backups of another ledger .{other.ledger_id}"):
+        backup(ledger, target)
+    assert sorted(target.rglob("*")) == before

@@ -358,6 +358,33 @@ def test_a_missing_ledger_is_named_and_not_made(name: str, tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "further"),
+    [
+        ("archive", []),
+        ("checkpoint", []),
+        ("redact", [f"runs:/{RUN}", "--reason", "asked for"]),
+        ("webhooks", []),
+        ("rules", ["models:/wine"]),
+        ("rules", ["models:/wine", "add", "eyes", "--for", "champion", "--approvals", "1"]),
+        ("approve", ["models:/wine/1", "--for", "champion"]),
+    ],
+)
+def test_what_is_done_to_the_ledger_is_not_done_to_its_past(
+    copy: Ledger, name: str, further: list[str]
+) -> None:
+    """Not silently to the present one either: nothing is said, made or signed."""
+    end = copy.log.last_offset()
+    before = sorted(copy.folder.rglob("*"))
+    result = run(name, f"ledger://{copy.folder}?as_of={copy.log.end()}", *further)
+    assert result.exit_code == 1, result.output
+    assert result.stdout == ""
+    assert "this is done to the ledger as it is, not as of v1~" in result.stderr
+    assert f"write ledger://{copy.folder}\n" in result.stderr
+    assert copy.log.last_offset() == end
+    assert sorted(copy.folder.rglob("*")) == before
+
+
 def test_a_folder_without_a_ledger_stays_as_it_is(tmp_path: Path) -> None:
     assert run("audit", f"ledger://{tmp_path}").exit_code == 1
     assert list(tmp_path.iterdir()) == []
