@@ -21,6 +21,8 @@ from .tree_difference import Leaves
 
 __all__ = ["TreeCheck"]
 
+_SHOWN = 20
+
 Told = Callable[[str, int, int], None]
 
 
@@ -87,20 +89,41 @@ class TreeCheck:
                 yield "trees", name, f"is of {origin}, of which there is nothing in this log"
 
     def _copied(self, progress: Told) -> Iterator[Found]:
-        """Compare a copy of the log with what it is a copy of."""
+        """Compare a copy of the log with what it is a copy of.
+
+        Of a partition the topic may have forgotten the beginning, and nothing else.
+        """
         seen: dict[Partition, int] = {}
         count = sum(map(len, self._leaves.values()))
-        for stored in self._ledger.originals():
+        for done, stored in enumerate(self._ledger.originals()):
             leaves = self._leaves.get(stored.partition) or Leaves()
+            at = bisect_left(leaves.offsets, stored.offset)
+            yield from self._lost(stored.partition, seen.get(stored.partition, at), at)
             place = place_in(stored.partition, stored.offset)
-            at = seen.get(stored.partition, 0)
-            seen[stored.partition] = at + 1
-            if at >= len(leaves) or leaves.offsets[at] != stored.offset:
+            if at == len(leaves) or leaves.offsets[at] != stored.offset:
                 yield "log", place, "stands in the topic, and not in this host's copy of it"
-                seen[stored.partition] = bisect_left(leaves.offsets, stored.offset + 1)
-            elif leaves.data(at) != leaf_data(stored.record.digest(), stored.append_ms):
-                yield "log", place, "is another one in the topic than in this host's copy of it"
-            if at % 1000 == 0:
-                progress("topics", sum(seen.values()), count)
+            else:
+                if leaves.data(at) != leaf_data(stored.record.digest(), stored.append_ms):
+                    yield "log", place, "is another one in the topic than in this host's copy of it"
+                at += 1
+            seen[stored.partition] = at
+            if done % 1000 == 0:
+                progress("topics", done, count)
+        for partition, at in seen.items():
+            yield from self._lost(partition, at, len(self._leaves.get(partition) or ()))
         if seen:
             progress("topics", count, count)
+
+    def _lost(self, partition: Partition, first: int, behind: int) -> Iterator[Found]:
+        """What this host has copied, and the topic no longer has."""
+        leaves = self._leaves.get(partition) or Leaves()
+        for at in range(first, min(behind, first + _SHOWN)):
+            place = place_in(partition, leaves.offsets[at])
+            yield "log", place, "stands in this host's copy of the topic, and not in the topic"
+        if behind - first > _SHOWN:
+            place = place_in(partition, leaves.offsets[first + _SHOWN])
+            yield (
+                "log",
+                place,
+                f"and {behind - first - _SHOWN} from here on: not in the topic either",
+            )
