@@ -188,7 +188,8 @@ class _Making:
         """The proof of the version by the newest signed checkpoint, if there is one."""
         story = self._story
         try:
-            proof = proof_of(story.ledger, story.lineage.uri)
+            found = story.lineage
+            proof = proof_of(story.ledger, found.uri, workspace=found.version.workspace)
         except LedgerError as error:
             self._unproved = str(error)
         else:
