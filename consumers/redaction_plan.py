@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ __all__ = [
 ]
 
 _AT_ONCE = 200
+_IN_LEDGER = ("ledger-artifacts:", "mlflow-artifacts:")
+"""Places of the ledger's own; the second is an MLflow server's, which may keep it there."""
 
 Told = Callable[[str, int, int], None]
 
@@ -56,6 +58,7 @@ class RedactionPlan:
     """What there is to erase: so many of so many events, and blobs that nothing else names.
 
     ``kept`` are blobs that something else names too; ``paths`` are the files that go.
+    ``elsewhere`` are places outside the ledger that its events name: what is there is left alone.
     """
 
     scope: Scope
@@ -64,6 +67,7 @@ class RedactionPlan:
     blobs: list[str]
     kept: list[str]
     paths: list[str]
+    elsewhere: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,13 @@ def plan_redaction(ledger: Ledger, scope: Scope) -> RedactionPlan:
     """
     check_can_forget(ledger)
     records = list(covered(ledger, scope, ledger.log.last_offset() + 1))
-    mine = _blobs_of(records)
+    events = list(_decoded(records))
+    gone = ledger.query(_collected)
+    mine = {
+        digest
+        for digest in _blobs_of(events)
+        if digest not in gone or ledger.blobs.size_bytes(digest) is not None
+    }
     kept = ledger.query(lambda db: _named_by_others(db, scope))
     paths = ledger.query(lambda db: [row[0] for row in manifest(db, scope)])
     return RedactionPlan(
@@ -144,6 +154,7 @@ def plan_redaction(ledger: Ledger, scope: Scope) -> RedactionPlan:
         blobs=sorted(mine - kept),
         kept=sorted(mine & kept),
         paths=paths,
+        elsewhere=sorted(set(_places_elsewhere(events))),
     )
 
 
@@ -195,19 +206,36 @@ def said(
             yield stored, event
 
 
-def _blobs_of(records: list[Stored]) -> set[str]:
-    """The blobs that records name, in a manifest or instead of a text."""
-    digests: set[str] = set()
+def _decoded(records: list[Stored]) -> Iterator[Event]:
     for stored in records:
         record = stored.record
-        try:
-            event = decode(record.envelope.type, record.head, record.clear())
-        except DecodeError:
-            continue
+        with suppress(DecodeError):
+            yield decode(record.envelope.type, record.head, record.clear())
+
+
+def _blobs_of(events: list[Event]) -> set[str]:
+    """The blobs that events name, in a manifest or instead of a text."""
+    digests: set[str] = set()
+    for event in events:
         if isinstance(event, ArtifactEvent):
             digests.add(event.digest)
         digests.update(_claim_checks(event.content))
     return digests
+
+
+def _collected(db: sqlite3.Connection) -> set[str]:
+    """The blobs that were removed, perhaps to come again as something else's."""
+    rows = db.execute("SELECT digest FROM blobs WHERE collected_ms IS NOT NULL")
+    return {digest for (digest,) in rows}
+
+
+def _places_elsewhere(events: list[Event]) -> Iterator[str]:
+    """Where files of an entity lie, or may lie, that are not kept in the ledger."""
+    for event in events:
+        for name in ("artifact_uri", "artifact_location", "archive_uri"):
+            place = getattr(event, name, None)
+            if place and not place.startswith(_IN_LEDGER):
+                yield place
 
 
 def _claim_checks(value: Any) -> Iterator[str]:

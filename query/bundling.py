@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -29,9 +30,12 @@ __all__ = ["Bundled", "NotWritten", "bundle"]
 
 FORMAT = "mlflow-ledger-bundle-v1"
 
+Told = Callable[[str, int, int], None]
+
 _TIME = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o644 << 16
 _PIECE = 1 << 20
+_TELL_EVERY = 100
 _MARKER_BYTES = 2
 _HEADER_BYTES = 10
 
@@ -53,15 +57,17 @@ class Bundled(NamedTuple):
     unproved: str | None
 
 
-def bundle(story: Story, target: Path) -> Bundled:
+def bundle(story: Story, target: Path, told: Told | None = None) -> Bundled:
     """Write the bundle of a story to a zip file; the same story gives the same bytes.
+
+    ``told`` hears what is done, how far, and of how much.
 
     Raises:
         NotWritten: the file cannot be written.
     """
     try:
         with TemporaryDirectory(prefix="mlflow-ledger-bundle-") as folder:
-            making = _Making(story, Path(folder))
+            making = _Making(story, Path(folder), told or (lambda *_: None))
             making.make()
             return making.zipped(target)
     except OSError as error:
@@ -72,9 +78,10 @@ def bundle(story: Story, target: Path) -> Bundled:
 class _Making:
     """The files of one bundle, in a folder of their own until they are put together."""
 
-    def __init__(self, story: Story, folder: Path) -> None:
+    def __init__(self, story: Story, folder: Path, told: Told) -> None:
         self._story = story
         self._folder = folder
+        self._told = told
         self._schemas: set[bytes] = set()
         self._events = 0
         self._environment: list[dict[str, Any]] = []
@@ -86,6 +93,7 @@ class _Making:
         with self._new("records.jsonl") as records, self._new("events.jsonl") as events:
             for entry in self._story.judged():
                 self._event(entry, records, events)
+                self._tell("writing events", self._events)
         self._rows()
         self._document("lineage.json", plainly(found))
         self._text("lineage.svg", svg(found.graph, f"Lineage of {found.uri}"))
@@ -113,7 +121,8 @@ class _Making:
         beside = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             with zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
-                for name in names:
+                for number, name in enumerate(names, 1):
+                    self._told("packing files", number, len(names))
                     info = zipfile.ZipInfo(name, _TIME)
                     info.create_system, info.external_attr = 3, _MODE
                     path = self._folder / name
@@ -125,6 +134,11 @@ class _Making:
         finally:
             beside.unlink(missing_ok=True)
         return Bundled(target, self._digest("SHA256SUMS"), len(names), self._events, self._unproved)
+
+    def _tell(self, what: str, done: int) -> None:
+        of = len(self._story.places)
+        if done % _TELL_EVERY == 0 or done == of:
+            self._told(what, done, of)
 
     def _event(self, entry: Judged, records: IO[bytes], events: IO[bytes]) -> None:
         stored, event, verdict = entry
@@ -162,7 +176,10 @@ class _Making:
         with self._new("story.json") as document, self._new("story.txt") as text:
             opening = json.dumps(said | {"position": story.position}, ensure_ascii=False)
             document.write(f'{opening[:-1]}, "rows": ['.encode())
+            done = 0
             for number, row in enumerate(story.rows()):
+                done += row.events
+                self._tell("telling the story, events", done)
                 document.write((b",\n" if number else b"\n") + _line(plainly(row))[:-1])
                 text.write(_sentence(row).encode("utf-8", "backslashreplace"))
             document.write(b"\n]}\n")
@@ -171,7 +188,8 @@ class _Making:
         """The proof of the version by the newest signed checkpoint, if there is one."""
         story = self._story
         try:
-            proof = proof_of(story.ledger, story.lineage.uri)
+            found = story.lineage
+            proof = proof_of(story.ledger, found.uri, workspace=found.version.workspace)
         except LedgerError as error:
             self._unproved = str(error)
         else:

@@ -60,9 +60,10 @@ def check_workspace(ledger: Ledger, workspace: str | None) -> None:
 
 def workspaces_of(entity: Entity, *states: sqlite3.Connection) -> set[str]:
     """The workspaces that an entity lies in, as some states have it."""
-    if entity.kind == "workspaces":
-        return {entity.id}
-    statement, values = _OF_ITEM, [entity.id, entity.kind]
+    statement = _OF_ITEM
+    values: tuple[str, ...] = (entity.id, entity.kind)
     if entity.kind in _WHERE:
-        statement, values = _WHERE[entity.kind], [entity.id]
+        statement, values = _WHERE[entity.kind], (entity.id,)
+    elif entity.kind == "workspaces":
+        return {entity.id}
     return {name for state in states for (name,) in state.execute(statement, values)}

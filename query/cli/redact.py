@@ -68,10 +68,11 @@ def redact(
     if not yes:
         _tell(consumers.plan_redaction(ledger, scope), as_json=as_json)
         return
+    elsewhere = consumers.plan_redaction(ledger, scope).elsewhere
     with progress_bar() as progress:
         done = consumers.redact(ledger, scope, reason, progress)
     if as_json:
-        print_json({"done": True} | plain(done))
+        print_json({"done": True} | plain(done) | {"elsewhere": elsewhere})
         return
     click.echo(
         f"erased the contents of {done.contents} events about {safe(entity)} and "
@@ -85,6 +86,7 @@ def redact(
         click.echo(f"{done.keys} keys are lost")
     for report in done.waiting:
         _tell_host(report)
+    _tell_elsewhere(elsewhere)
 
 
 def _hosts(ledger: Ledger, forget: str | None, *, as_json: bool) -> None:
@@ -128,4 +130,10 @@ def _tell(plan: RedactionPlan, *, as_json: bool) -> None:
         click.echo(f"  {safe(path)}")
     for digest in plan.kept:
         click.echo(f"to be kept, since something else names it: {digest}")
+    _tell_elsewhere(plan.elsewhere)
     click.echo("nothing was done; --yes does it, and nobody can take it back")
+
+
+def _tell_elsewhere(places: list[str]) -> None:
+    for place in places:
+        click.echo(f"not touched, since it is no place of the ledger's: {safe(place)}")

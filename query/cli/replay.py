@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .arguments import LINEAGE, as_json, ledger_at, uri, workspace
-from .output import human_bytes, print_json_line, safe, said
+from .output import human_bytes, print_json_line, progress_bar, safe, said
 
 if TYPE_CHECKING:
     from mlflow_ledger.query.story_rows import StoryRow
@@ -56,7 +56,8 @@ def replay(
         return
     from mlflow_ledger.query.bundling import bundle
 
-    done = bundle(story, target)
+    with progress_bar() as progress:
+        done = bundle(story, target, progress)
     if as_json:
         print_json_line(done._asdict())
         return

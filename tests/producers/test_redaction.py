@@ -15,6 +15,7 @@ from typing import Any
 import fastavro
 import mlflow
 import pytest
+from click.testing import CliRunner
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag, ViewType
 from mlflow.tracking import MlflowClient
 
@@ -36,7 +37,9 @@ from mlflow_ledger.consumers import (
     state_digest,
 )
 from mlflow_ledger.producers import LedgerTrackingStore
+from mlflow_ledger.query import archival_generation
 from mlflow_ledger.query.audit import audit
+from mlflow_ledger.query.cli import program
 from mlflow_ledger.query.redacting import scope_about
 from mlflow_ledger.query.sql import run_sql
 from mlflow_ledger.query.verify import verify
@@ -46,6 +49,7 @@ from mlflow_ledger.schemas import (
     LedgerError,
     LogForeign,
     SettingsError,
+    TraceArchived,
 )
 from tests.bus.programs import start
 from tests.oracle.tracing import span, trace
@@ -348,6 +352,39 @@ def test_a_plan_changes_nothing(world: World) -> None:
     assert (len(plan.blobs), len(plan.kept)) == (1, 1)
     assert sorted(path.rsplit("/", 1)[1] for path in plan.paths) == ["notes.txt", "shared.txt"]
     assert world.ledger.log.last_offset() == before
+
+
+def test_what_is_gone_is_not_counted_again(world: World) -> None:
+    scope = scope_about(world.ledger, f"runs:/{world.run}")
+    first = redact(world.ledger, scope, "first")
+    assert first.blobs
+    plan = plan_redaction(world.ledger, scope)
+    assert (plan.contents, plan.blobs, plan.paths) == (0, [], [])
+    assert redact(world.ledger, scope, "again").blobs == []
+
+
+def test_places_that_are_not_the_ledgers_are_told(world: World, tmp_path: Path) -> None:
+    outside = f"file://{tmp_path}/elsewhere"
+    experiment = world.client.create_experiment("outside", artifact_location=outside)
+    run = world.client.create_run(experiment).info
+    archived = f"{outside}/trace"
+    generation = world.ledger.query(
+        lambda db: archival_generation(db, world.trace)  # as many calls as logged its spans
+    )
+    world.ledger.write(
+        lambda _: [
+            TraceArchived(trace_id=world.trace, archive_uri=archived, generation=generation or 0)
+        ]
+    )
+    for entity, place in ((f"runs:/{run.run_id}", run.artifact_uri), (world.trace, archived)):
+        about = entity if ":/" in entity else f"traces:/{entity}"
+        args = ["redact", world.uri, about, "--reason", "asked for"]
+        for more in ([], ["--yes"], []):
+            told = CliRunner().invoke(program, [*args, *more], prog_name="mlflow-ledger")
+            assert told.exit_code == 0, told.output
+            assert f"no place of the ledger's: {place}" in told.stdout
+    told = CliRunner().invoke(program, ["redact", world.uri, f"runs:/{world.run}", *args[3:]])
+    assert "no place of the ledger's" not in told.stdout
 
 
 def test_the_past_is_not_changed_by_itself(world: World) -> None:

@@ -55,6 +55,21 @@ def made(family: Ledger, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+def test_making_a_bundle_tells_how_far_it_is(family: Ledger, tmp_path: Path) -> None:
+    told: dict[str, list[tuple[int, int]]] = {}
+    story = story_of(family, "models:/cellar/1")
+    bundle(
+        story,
+        tmp_path / "x.zip",
+        lambda what, done, of: told.setdefault(what, []).append((done, of)),
+    )
+    assert set(told) == {"writing events", "telling the story, events", "packing files"}
+    for steps in told.values():
+        assert steps == sorted(steps)
+        assert steps[-1][0] == steps[-1][1]
+    assert told["writing events"][-1] == (len(story.places), len(story.places))
+
+
 @pytest.fixture
 def folder(made: Path, tmp_path: Path) -> Path:
     with zipfile.ZipFile(made) as archive:
