@@ -21,7 +21,7 @@ from .fork import abandon, forkable
 from .kafka_client import MAX_REQUEST_BYTES, KafkaClient, Message, TooLarge, open_client
 from .kafka_failures import oversize, unavailable
 from .kafka_records import Headers, message_of, record_of_message, unreadable_record
-from .kafka_schemas import publish_schemas
+from .kafka_schemas import schema_messages
 from .kafka_settings import KafkaPlace, KafkaSettings
 from .kafka_topics import Topics, create_topics, look_at_topics
 from .log import Outgoing, Stored
@@ -90,7 +90,11 @@ class KafkaLog:
         Raises:
             LogUnavailable: the topic is not there, may not be written, or the brokers are away.
         """
-        return publish_schemas(self.place, self._settings)
+        messages = schema_messages(self.place, self._settings)
+        with self._sending:
+            delivery = self._open().send(messages)
+        delivery.wait(self._settings.timeout_s + _GRACE_S)
+        return len(messages)
 
     @property
     def topics(self) -> Topics:

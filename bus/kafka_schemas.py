@@ -6,24 +6,23 @@ import json
 
 from mlflow_ledger.schemas import LogUnavailable, released_schemas
 
-from .kafka_client import Message, open_client
+from .kafka_client import Message
 from .kafka_settings import KafkaPlace, KafkaSettings
 from .kafka_topics import COMPACTED, SCHEMAS, is_there, spelt
 
-__all__ = ["publish_schemas"]
+__all__ = ["schema_messages"]
 
-_GRACE_S = 2.0
 _CONTENT_TYPE = ("content-type", b"application/json")
 
 
-def publish_schemas(place: KafkaPlace, settings: KafkaSettings) -> int:
-    """Put every released schema on ``<ledger>.schemas``; returns how many there are.
+def schema_messages(place: KafkaPlace, settings: KafkaSettings) -> list[Message]:
+    """Every released schema, as it is put on ``<ledger>.schemas``.
 
     A message's key is a fingerprint as it stands in the value of an event, in hex, its value the
     Avro schema as JSON. The topic is compacted: to say it again changes nothing for readers.
 
     Raises:
-        LogUnavailable: the topic is not there, may not be written, or the brokers are away.
+        LogUnavailable: the topic is not there, or the brokers are away.
     """
     topic = place.topic(SCHEMAS)
     if not is_there(place, settings, SCHEMAS):
@@ -32,7 +31,7 @@ def publish_schemas(place: KafkaPlace, settings: KafkaSettings) -> int:
             f"let an administrator create it, with 1 partition and {spelt(COMPACTED)}"
         )
         raise LogUnavailable(msg)
-    messages = [
+    return [
         Message(
             (SCHEMAS, 0),
             fingerprint.hex().encode(),
@@ -41,9 +40,3 @@ def publish_schemas(place: KafkaPlace, settings: KafkaSettings) -> int:
         )
         for fingerprint, schema in sorted(released_schemas().items())
     ]
-    client = open_client(place, settings)
-    try:
-        client.send(messages).wait(settings.timeout_s + _GRACE_S)
-    finally:
-        client.close()
-    return len(messages)

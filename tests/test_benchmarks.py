@@ -52,6 +52,9 @@ KAFKA_ROWS = {
     "kafka_cold_start", "kafka_serve_start",
 }  # fmt: skip
 
+# It starts some thirty processes one after another: a minute or two, more on a busy machine.
+PATIENT = pytest.mark.timeout(900)
+
 
 def program(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     sizes = [f"--set={name}={value}" for name, value in TINY.items()]
@@ -71,6 +74,7 @@ def row(ours: float, *goals: Times | Bound, more: bool = False, **peers: float) 
 
 
 @pytest.mark.brokers
+@PATIENT
 def test_a_small_run_has_every_row(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     done = program("--large", "--no-kafka", "--json", "--write", str(page))
@@ -91,6 +95,7 @@ def test_a_small_run_has_every_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.brokers
+@PATIENT
 def test_a_small_run_in_kafka_has_every_row(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     named = {"MLFLOW_LEDGER_TEST_KAFKA": servers()}

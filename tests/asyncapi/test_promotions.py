@@ -22,7 +22,8 @@ from mlflow_ledger.schemas import (
     RegisteredModelCreated,
     RegisteredModelRenamed,
 )
-from tests.integration.programs import free_port, wait_until
+from tests.integration.programs import wait_until
+from tests.ports import free_port
 
 from .team import LEDGER_ID, Program, Team, team
 

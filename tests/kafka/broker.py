@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-__all__ = ["VERSION", "Cluster", "free_port", "missing"]
+from tests.ports import free_port
+
+__all__ = ["VERSION", "Cluster", "missing"]
 
 VERSION = "4.3.1"
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -191,9 +193,3 @@ class Cluster:
 
 def _lines(properties: Mapping[str, str]) -> str:
     return "".join(f"{key}={value}\n" for key, value in properties.items())
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

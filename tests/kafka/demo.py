@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from tests.objects import servers as s3
 from tests.objects.servers import objects
+from tests.ports import free_port
 
 from .broker import Cluster, missing
 
@@ -70,9 +70,7 @@ def _start(
     stack: ExitStack, name: str, command: list[str], folder: Path, settings: dict[str, str]
 ) -> None:
     """Start one of the programs and wait until it answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = free_port()
     program, *words = (word.format(port=port) for word in command)
     environment = {**os.environ, **settings, "MLFLOW_LEDGER_HOME": str(folder / name)}
     with (folder / f"{name}.log").open("wb") as log:

@@ -15,7 +15,9 @@ from kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from .broker import Cluster, free_port
+from tests.ports import free_port
+
+from .broker import Cluster
 from .certificates import Authority
 from .identity import CLIENT_ID, Identity
 from .servers import need_brokers, running

@@ -23,6 +23,8 @@ from typing import NamedTuple, NoReturn
 
 import pytest
 
+from tests.ports import free_port
+
 from .programs import azurite, versitygw
 
 __all__ = ["KINDS", "Objects", "objects", "stop"]
@@ -69,7 +71,7 @@ def _amazon() -> Objects:
     else:
         folder = _folder()
         (folder / "objects" / _BUCKET).mkdir(parents=True)
-        port = _free_port()
+        port = free_port()
         secrets = {"ROOT_ACCESS_KEY": "test-key", "ROOT_SECRET_KEY": "test-secret"}
         listen = ["--port", f"127.0.0.1:{port}", "--quiet"]
         endpoint = _start([str(program), *listen, "posix", "objects"], folder, port, secrets)
@@ -94,7 +96,7 @@ def _azure() -> Objects:
     script = azurite()
     if script is None:
         _missing("no node and npm are installed: Azure's emulator needs them")
-    port = _free_port()
+    port = free_port()
     where = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence"]
     flags = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
     endpoint = _start(["node", str(script), *where, *flags], _folder(), port)
@@ -110,7 +112,7 @@ def _azure() -> Objects:
 
 @functools.cache
 def _moto() -> str:
-    port = _free_port()
+    port = free_port()
     endpoint = _start([sys.executable, "-m", "tests.objects.moto", str(port)], _folder(), port)
     _ask(f"{endpoint}/{_BUCKET}", {})
     return endpoint
@@ -172,12 +174,6 @@ def _answers(port: int) -> bool:
 
 def _folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="objects-"))
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _missing(why: str) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from .stores import (
     make_thin_ledger,
     wants_kafka,
     wants_self,
+    wants_share,
     wants_thin,
 )
 
@@ -67,8 +69,22 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile(config.getoption("--hypothesis-profile") or "as-found")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave Hypothesis the five minutes in which it makes a history small that failed."""
-    for item in items:
-        if "histories" in item.name and item.path.is_relative_to(Path(__file__).parent):
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give histories their time, and leave out what a share on Kafka need not have."""
+    ours = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
+    for item in ours:
+        if "histories" in item.name:  # Hypothesis takes five minutes to make one small
             item.add_marker(pytest.mark.timeout(900))
+    if wants_share():
+        alike: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+        for item in sorted(ours, key=lambda item: item.nodeid):
+            if "pair" in getattr(item, "fixturenames", ()):
+                alike[item.nodeid.partition("[")[0]].append(item)
+        spared = {
+            item
+            for cases in alike.values()
+            for item in cases
+            if item not in (cases[0], cases[len(cases) // 2], cases[-1])
+        }
+        config.hook.pytest_deselected(items=list(spared))
+        items[:] = [item for item in items if item not in spared]

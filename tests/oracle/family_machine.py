@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 )
 
 from .pair import Factory, Pair, Ref, Template, open_pair
+from .stores import wants_share
 
 __all__ = ["Calls", "FamilyMachine", "Lenient", "Look", "Place", "bounds", "made", "play"]
 
@@ -71,9 +72,9 @@ def play(
 
 
 def bounds(examples: int, steps: int) -> settings:
-    """How many histories are played, of how many steps."""
+    """How many histories are played, of how many steps; on Kafka a share of them."""
     return settings(
-        max_examples=examples,
+        max_examples=max(examples // 5, 2) if wants_share() else examples,
         stateful_step_count=steps,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -36,6 +36,8 @@ Stores = tuple[Any, Any]
 Factory = Callable[[Path], Stores]
 Template = tuple[Path, tuple[int, int]]
 
+_KAFKA, _THIN = "MLFLOW_LEDGER_ORACLE_KAFKA", "MLFLOW_LEDGER_ORACLE_THIN"
+
 _services: dict[int, Threaded] = {}
 """The services that couples read through, by the couple's tracking store."""
 
@@ -180,14 +182,25 @@ def _settings(home: Path) -> Iterator[None]:
         yield
 
 
+def wants_share() -> bool:
+    """Whether a share of cases and histories is enough, since a ledger in Kafka takes a second.
+
+    ``all`` in either variable asks for all of them.
+    """
+    return (wants_kafka() or wants_thin()) and "all" not in (
+        os.environ.get(_KAFKA),
+        os.environ.get(_THIN),
+    )
+
+
 def wants_thin() -> bool:
     """Whether the environment asks for a ledger in Kafka that is read through a service."""
-    return os.environ.get("MLFLOW_LEDGER_ORACLE_THIN", "") not in ("", "0")
+    return os.environ.get(_THIN, "") not in ("", "0")
 
 
 def wants_kafka() -> bool:
     """Whether the environment asks for a ledger in Kafka in place of one in a folder."""
-    return os.environ.get("MLFLOW_LEDGER_ORACLE_KAFKA", "") not in ("", "0")
+    return os.environ.get(_KAFKA, "") not in ("", "0")
 
 
 def wants_self() -> bool:

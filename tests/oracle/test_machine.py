@@ -37,7 +37,7 @@ from .family_machine import bounds
 from .machine_odd import OddCalls
 from .methods import METHODS, NEVER_REFUSED
 from .pair import Factory, Pair, Ref, Template, open_pair
-from .stores import make_kafka_ledger
+from .stores import make_kafka_ledger, wants_kafka
 
 OUTCOMES: Counter[tuple[str, bool]] = Counter()
 """How often a method succeeded, and how often it was refused, in all histories."""
@@ -375,6 +375,7 @@ class Machine(OddCalls):
 
 
 @pytest.mark.brokers
+@pytest.mark.skipif(wants_kafka(), reason="all histories are played there already")
 def test_random_histories_on_kafka(tmp_path: Path, template: Template) -> None:
     """A few, since each has topics of its own; `make oracle-kafka` plays all of it there."""
     folders = itertools.count()

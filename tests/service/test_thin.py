@@ -29,12 +29,12 @@ from tests.integration.programs import (
     PYTHON,
     SCRIPTS,
     environment,
-    free_port,
     last_json,
     run,
     wait_until,
 )
 from tests.kafka.servers import drop, servers
+from tests.ports import free_port
 
 from .running import Process, reading, threaded
 
