@@ -1,4 +1,4 @@
-"""What the oldest MLflow that we work with lacks, as the newest has it."""
+"""What one MLflow that we work with lacks or names otherwise, as the newest has it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.tracing import utils as tracing
 from mlflow.tracing.otel.translation import translate_loaded_span
+from mlflow.utils import validation
 from mlflow.utils.validation import _validate_model_version
 
 __all__ = [
@@ -23,8 +24,32 @@ __all__ = [
     "parse_experiment_ids",
     "stored_span",
     "usage_of",
+    "validate_alias",
+    "validate_alias_is_free",
+    "validate_icons",
     "version_number",
 ]
+
+
+def _either(newer: str, older: str) -> Any:
+    return getattr(validation, newer, None) or getattr(validation, older, None)
+
+
+# Renamed in MLflow 3.18, where skills share them.
+validate_alias: Callable[[str], None] = _either(
+    "_validate_alias_name", "_validate_model_alias_name"
+)
+"""Refuse what is no name of an alias."""
+
+validate_alias_is_free: Callable[[str], None] = _either(
+    "_validate_alias_name_reserved", "_validate_model_alias_name_reserved"
+)
+"""Refuse an alias that means something of its own: ``latest``, ``v1``."""
+
+validate_icons: Callable[[Any, str], None] = _either(
+    "_validate_icon_payloads", "_validate_mcp_icon_payloads"
+)
+"""Refuse what is no list of icons; the second argument names the field. 3.12 has no icons."""
 
 
 def parse_experiment_id(experiment_id: str | int) -> int:
