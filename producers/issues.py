@@ -235,7 +235,8 @@ class Issues(LedgerStore):
             self._issue_of(row, counted=include_trace_count, basic=view == "basic")
             for row in rows[:size]
         ]
-        return PagedList(issues, token) if total is None else PagedList(issues, token, total)
+        counted = {} if total is None else {"total_count": total}
+        return PagedList(issues, token, **counted)
 
     def _issue_text(self, text: str | None) -> str | ClaimCheck | None:
         # What is no text the event refuses, and names.

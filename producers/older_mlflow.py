@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from mlflow.entities import Span
@@ -15,13 +16,18 @@ from mlflow.tracing import utils as tracing
 from mlflow.tracing.otel.translation import translate_loaded_span
 from mlflow.utils import validation
 from mlflow.utils.validation import _validate_model_version
+from mlflow.version import VERSION
 
 __all__ = [
+    "SINCE_3_18",
     "SpanNode",
+    "check_new_trace_id",
     "cost_of",
     "is_custom_code",
     "parse_experiment_id",
     "parse_experiment_ids",
+    "preview",
+    "since_3_18",
     "stored_span",
     "usage_of",
     "validate_alias",
@@ -29,6 +35,14 @@ __all__ = [
     "validate_icons",
     "version_number",
 ]
+
+SINCE_3_18 = tuple(map(int, VERSION.split(".")[:2])) >= (3, 18)
+"""Whether answers are those that MLflow gives from 3.18 on, where they changed."""
+
+
+def since_3_18(module: str, name: str) -> Any:
+    """What a module of MLflow has from 3.18 on."""
+    return getattr(import_module(module), name)
 
 
 def _either(newer: str, older: str) -> Any:
@@ -116,6 +130,22 @@ def stored_span(text: str) -> Span:
         return Span.from_dict(translate_loaded_span(json.loads(text)))
     span: Span = lazy.from_stored_content(text)
     return span
+
+
+def check_new_trace_id(trace_id: str) -> str:
+    """Refuse what is no id of a new trace; older MLflow takes anything. Returns the id.
+
+    Raises:
+        MlflowException: it would be another place than its own among the artifacts.
+    """
+    if SINCE_3_18:
+        since_3_18("mlflow.store.tracking.file_store", "_validate_new_trace_id")(trace_id)
+    return trace_id
+
+
+def preview(text: str | None) -> str | None:
+    """A preview as MLflow keeps it: from 3.18 on without NUL, which PostgreSQL cannot store."""
+    return text.replace("\0", "\ufffd") if text and SINCE_3_18 else text
 
 
 def is_custom_code(serialized_scorer: str) -> bool:

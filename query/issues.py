@@ -155,8 +155,8 @@ def _matching(search: IssueSearch) -> Sql:
             listed = json.dumps(list(values))
             sql.add(f" AND {column} IN (SELECT value FROM json_each(?))", listed)
     if search.category_hashes:
-        listed = json.dumps(list(search.category_hashes)), json.dumps(list(search.categories))
-        sql.add(f" AND ({_OF_CATEGORIES})", *listed)
+        either = (search.category_hashes, search.categories)
+        sql.add(f" AND ({_OF_CATEGORIES})", *(json.dumps(list(values)) for values in either))
     return sql
 
 
