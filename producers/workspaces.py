@@ -204,6 +204,7 @@ def _refuse_conflicts(db: sqlite3.Connection, event: WorkspaceDeleted) -> None:
             Reason.STATE,
             f"Cannot reassign resources from workspace '{event.name}' to '{DEFAULT_WORKSPACE}': "
             f"the following {_WHAT_IS_NAMED} already exist in the default workspace and would "
-            f"cause conflicts:\n{details}\nRename or remove the conflicting resources before retrying.",
+            f"cause conflicts:\n{details}\n"
+            "Rename or remove the conflicting resources before retrying.",
             event,
         )
