@@ -49,7 +49,7 @@ from mlflow_ledger.schemas import (
 from .archival_retention import with_retention
 from .edge import LedgerStore, first, start_offset, text, whole
 from .entities import experiment_entity
-from .older_mlflow import parse_experiment_id
+from .older_mlflow import SINCE_3_18, parse_experiment_id
 
 __all__ = [
     "DEFAULT_EXPERIMENT_ID",
@@ -270,6 +270,8 @@ def _filters(filter_string: str | None) -> list[Filter]:
     for parsed in SearchExperimentsUtils.parse_search_filter(filter_string):
         kind, key = parsed["type"], parsed["key"]
         comparator, value = parsed["comparator"], parsed["value"]
+        if SINCE_3_18:  # which takes `like` for LIKE
+            comparator = comparator.upper()
         if kind == "attribute":
             value = _attribute_value(kind, key, comparator, value)
         elif kind == "tag":

@@ -55,7 +55,7 @@ from mlflow_ledger.schemas import (
 
 from .edge import LedgerStore, now_ms, text, whole
 from .experiments import active_experiment
-from .older_mlflow import parse_experiment_ids
+from .older_mlflow import SINCE_3_18, parse_experiment_ids
 
 __all__ = ["LoggedModels"]
 
@@ -178,7 +178,9 @@ class LoggedModels(LedgerStore):
             filters = _filters(filter_string)
             numbers = [whole(number) or 0 for number in parse_experiment_ids(list(experiment_ids))]
             orders = [_order(clause) for clause in order_by or ()]
-            return find_logged_models(db, numbers, filters, measured, orders, size + 1, offset)
+            return find_logged_models(
+                db, numbers, filters, measured, orders, size + 1, offset, latest=SINCE_3_18
+            )
 
         rows = self._ask(question)
         following = None
@@ -245,8 +247,27 @@ def _filters(filter_string: str | None) -> list[Filter]:
         kind, key = comparison.entity.type.value, comparison.entity.key
         if kind == "attributes" and not model_attribute(key):
             raise MlflowException(f"Logged models have no attribute {key!r}")
-        filters.append(Filter(kind, key, comparison.op, comparison.value))
+        value = comparison.value
+        if SINCE_3_18 and (kind, key) == ("attributes", "status"):
+            value = _status_codes(comparison.op, value)
+        filters.append(Filter(kind, key, comparison.op, value))
     return filters
+
+
+def _status_codes(operator: str, value: Any) -> Any:
+    """States as the numbers that they are searched by."""
+    several = operator in ("IN", "NOT IN")
+    if not several and operator not in ("=", "!="):
+        raise MlflowException.invalid_parameter_value(
+            f"Invalid comparison operator for status: {operator}"
+        )
+    try:
+        codes = [LoggedModelStatus(name).to_int() for name in (value if several else [value])]
+    except ValueError as error:
+        raise MlflowException.invalid_parameter_value(
+            f"Unknown model status in filter: {value!r}"
+        ) from error
+    return codes if several else codes[0]
 
 
 def _order(clause: dict[str, Any]) -> ModelOrder:

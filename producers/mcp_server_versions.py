@@ -17,7 +17,6 @@ from mlflow.utils.search_utils import SearchMCPServerVersionUtils
 from mlflow.utils.semver_utils import parse_semver
 from mlflow.utils.validation import (
     _strip_mcp_icon_response_fields,
-    _validate_mcp_icon_payloads,
     _validate_mcp_initial_status,
     _validate_mcp_tool_payloads,
 )
@@ -45,6 +44,7 @@ from .items import found_page, say_with_parent
 from .mcp_conditions import orders_of, precedence, version_filters
 from .mcp_entities import version_entity
 from .mcp_servers import NOT_SET, existing_server, given_fields, server_named
+from .older_mlflow import validate_icons
 
 __all__ = ["McpServerVersions", "latest_version"]
 
@@ -72,7 +72,7 @@ class McpServerVersions(LedgerStore):
             )
         validate_mcp_server_name(name)
         server_json = _stripped(server_json)
-        _validate_mcp_icon_payloads(server_json.get("icons"), "server_json.icons")
+        validate_icons(server_json.get("icons"), "server_json.icons")
         parsed = parse_semver(version, param_name="server_json.version")
         status = status or MCPStatus.DRAFT
         _validate_mcp_initial_status(status)
@@ -290,7 +290,7 @@ def _tools(tools: list[MCPTool] | None) -> str | None:
     ]
     _validate_mcp_tool_payloads(tools, "tools")
     for number, tool in enumerate(tools):
-        _validate_mcp_icon_payloads(tool.icons, f"tools[{number}].icons")
+        validate_icons(tool.icons, f"tools[{number}].icons")
     return json.dumps([tool.to_dict() for tool in tools])
 
 

@@ -14,7 +14,7 @@ from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking.mcp_server_registry import abstract_mixin
 from mlflow.store.tracking.mcp_server_registry.abstract_mixin import MCPIcon
 from mlflow.utils.search_utils import SearchMCPServerUtils
-from mlflow.utils.validation import _strip_mcp_icon_response_fields, _validate_mcp_icon_payloads
+from mlflow.utils.validation import _strip_mcp_icon_response_fields
 
 from mlflow_ledger.query import (
     Item,
@@ -45,6 +45,7 @@ from .experiments import check_max_results
 from .items import found_page
 from .mcp_conditions import orders_of, server_filters
 from .mcp_entities import server_entity
+from .older_mlflow import validate_icons
 
 __all__ = ["NOT_SET", "McpServers", "existing_server", "given_fields", "server_named"]
 
@@ -231,5 +232,5 @@ def given_fields(**given: Any) -> tuple[dict[str, Any], list[str]]:
 def _icons_text(icons: Any) -> str | None:
     """Icons as MLflow writes them in JSON, once they are checked."""
     stripped = _strip_mcp_icon_response_fields(icons)
-    _validate_mcp_icon_payloads(stripped, "icons")
+    validate_icons(stripped, "icons")
     return None if stripped is None else json.dumps(stripped)

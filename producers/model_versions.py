@@ -20,8 +20,6 @@ from mlflow.store.artifact.utils.models import _parse_model_uri
 from mlflow.tracking.client import MlflowClient
 from mlflow.utils.validation import (
     _REGISTERED_MODEL_ALIAS_LATEST,
-    _validate_model_alias_name,
-    _validate_model_alias_name_reserved,
     _validate_model_name,
     _validate_model_version_tag,
     _validate_tag_name,
@@ -55,7 +53,7 @@ from mlflow_ledger.schemas import (
 )
 
 from .edge import first, text
-from .older_mlflow import version_number
+from .older_mlflow import validate_alias, validate_alias_is_free, version_number
 from .promotion_checks import Checked, Unchecked, check_rules, rules_to_check
 from .registered_models import existing_model
 from .registry_entities import version_entity
@@ -184,14 +182,14 @@ class ModelVersions(VersionSearching):
     def set_registered_model_alias(self, name: str, alias: str, version: str | int) -> None:
         """Let an alias name a version."""
         _validate_model_name(name)
-        _validate_model_alias_name(alias)
-        _validate_model_alias_name_reserved(alias)
+        validate_alias(alias)
+        validate_alias_is_free(alias)
         self._promote(name, version, RegisteredModelAliasSet, ("alias", alias), alias=alias)
 
     def get_model_version_by_alias(self, name: str, alias: str) -> ModelVersion:
         """The version that an alias names; ``latest`` is the one with the highest number."""
         _validate_model_name(name)
-        _validate_model_alias_name(alias)
+        validate_alias(alias)
         if alias.lower() == _REGISTERED_MODEL_ALIAS_LATEST:
             versions = self.get_latest_versions(name)
             if not versions:

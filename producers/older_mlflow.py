@@ -1,10 +1,11 @@
-"""What the oldest MLflow that we work with lacks, as the newest has it."""
+"""What one MLflow that we work with lacks or names otherwise, as the newest has it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from mlflow.entities import Span
@@ -13,18 +14,56 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.tracing import utils as tracing
 from mlflow.tracing.otel.translation import translate_loaded_span
+from mlflow.utils import validation
 from mlflow.utils.validation import _validate_model_version
+from mlflow.version import VERSION
 
 __all__ = [
+    "SINCE_3_18",
     "SpanNode",
+    "check_new_trace_id",
     "cost_of",
     "is_custom_code",
     "parse_experiment_id",
     "parse_experiment_ids",
+    "preview",
+    "since_3_18",
     "stored_span",
     "usage_of",
+    "validate_alias",
+    "validate_alias_is_free",
+    "validate_icons",
     "version_number",
 ]
+
+SINCE_3_18 = tuple(map(int, VERSION.split(".")[:2])) >= (3, 18)
+"""Whether answers are those that MLflow gives from 3.18 on, where they changed."""
+
+
+def since_3_18(module: str, name: str) -> Any:
+    """What a module of MLflow has from 3.18 on."""
+    return getattr(import_module(module), name)
+
+
+def _either(newer: str, older: str) -> Any:
+    return getattr(validation, newer, None) or getattr(validation, older, None)
+
+
+# Renamed in MLflow 3.18, where skills share them.
+validate_alias: Callable[[str], None] = _either(
+    "_validate_alias_name", "_validate_model_alias_name"
+)
+"""Refuse what is no name of an alias."""
+
+validate_alias_is_free: Callable[[str], None] = _either(
+    "_validate_alias_name_reserved", "_validate_model_alias_name_reserved"
+)
+"""Refuse an alias that means something of its own: ``latest``, ``v1``."""
+
+validate_icons: Callable[[Any, str], None] = _either(
+    "_validate_icon_payloads", "_validate_mcp_icon_payloads"
+)
+"""Refuse what is no list of icons; the second argument names the field. 3.12 has no icons."""
 
 
 def parse_experiment_id(experiment_id: str | int) -> int:
@@ -91,6 +130,22 @@ def stored_span(text: str) -> Span:
         return Span.from_dict(translate_loaded_span(json.loads(text)))
     span: Span = lazy.from_stored_content(text)
     return span
+
+
+def check_new_trace_id(trace_id: str) -> str:
+    """Refuse what is no id of a new trace; older MLflow takes anything. Returns the id.
+
+    Raises:
+        MlflowException: it would be another place than its own among the artifacts.
+    """
+    if SINCE_3_18:
+        since_3_18("mlflow.store.tracking.file_store", "_validate_new_trace_id")(trace_id)
+    return trace_id
+
+
+def preview(text: str | None) -> str | None:
+    """A preview as MLflow keeps it: from 3.18 on without NUL, which PostgreSQL cannot store."""
+    return text.replace("\0", "\ufffd") if text and SINCE_3_18 else text
 
 
 def is_custom_code(serialized_scorer: str) -> bool:

@@ -18,7 +18,6 @@ from mlflow.store.model_registry import (
 )
 from mlflow.utils.search_utils import SearchModelUtils, SearchUtils
 from mlflow.utils.validation import (
-    _validate_model_alias_name,
     _validate_model_name,
     _validate_model_renaming,
     _validate_registered_model_tag,
@@ -53,6 +52,7 @@ from mlflow_ledger.schemas import (
 )
 
 from .edge import LedgerStore, start_offset, text
+from .older_mlflow import validate_alias
 from .registry_entities import model_entity
 
 __all__ = ["RegisteredModels", "asks_for_prompts", "existing_model", "is_prompt_filter"]
@@ -149,7 +149,7 @@ class RegisteredModels(LedgerStore):
     def delete_registered_model_alias(self, name: str, alias: str) -> None:
         """Delete an alias, if it is there."""
         _validate_model_name(name)
-        _validate_model_alias_name(alias)
+        validate_alias(alias)
         self._about(
             name, lambda uid: RegisteredModelAliasDeleted(model_uid=uid, name=name, alias=alias)
         )

@@ -49,6 +49,7 @@ from .scorer_texts import (
     named_or_kept,
     named_or_none,
 )
+from .scorers_in_containers import check_in_container, runs_in_container, scored_in_containers
 
 if TYPE_CHECKING:
     from mlflow.entities import ScorerVersion
@@ -221,7 +222,7 @@ class Scorers(LedgerStore):
                 scorer_version=row.version,
             )
             for scorer, row, text in found
-            if is_gateway_model(model_in(text))
+            if is_gateway_model(model_in(text)) or runs_in_container(row.name, text)
         ]
 
     def _check_scorable(self, name: str, latest: ScorerVersionRow) -> None:
@@ -231,6 +232,9 @@ class Scorers(LedgerStore):
         from mlflow.genai.scorers.scorer_utils import is_gateway_model
 
         text = self._text(latest)
+        if scored_in_containers(text):
+            check_in_container(name, text)
+            return
         if not is_gateway_model(model_in(text)):
             raise MlflowException(
                 f"Scorer '{name}' does not use a gateway model. "

@@ -31,9 +31,9 @@ from mlflow_ledger.schemas import (
 
 from .edge import LedgerStore
 from .experiments import existing_experiment
-from .older_mlflow import SpanNode, cost_of, usage_of
+from .older_mlflow import SpanNode, check_new_trace_id, cost_of, usage_of
 from .trace_entities import valid_name, valid_session
-from .traces import purged_trace, trace_artifacts
+from .traces import check_experiment, purged_trace, trace_artifacts
 
 __all__ = ["SpanLogging"]
 
@@ -67,14 +67,17 @@ class SpanLogging(LedgerStore):
         told = {trace_id: self._told(given) for trace_id, given in by_trace.items()}
 
         def decide(db: sqlite3.Connection) -> list[Event]:
-            there = {trace_id for trace_id in told if trace_row(db, trace_id) is not None}
+            rows = {trace_id: trace_row(db, trace_id) for trace_id in told}
+            there = {trace_id: row for trace_id, row in rows.items() if row is not None}
             made = self._made_in(db, location) if len(there) < len(told) else {}
             events: list[Event] = []
             for trace_id, of_trace in told.items():
-                new = {} if trace_id in there else _made(made, trace_id)
+                new = {} if trace_id in there else _made(made, check_new_trace_id(trace_id))
                 events += purged_trace(db, trace_id)
                 events += _events(trace_id, of_trace, new)
-            _refuse_elsewhere(db, there)
+            for trace_id in sorted(there):
+                check_experiment(there[trace_id], location)
+            _refuse_elsewhere(db, set(there))
             return events
 
         if told:

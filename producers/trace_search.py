@@ -14,6 +14,7 @@ from mlflow.utils.search_utils import SearchTraceUtils
 from mlflow_ledger.query import Filter, Order
 
 from .edge import whole
+from .older_mlflow import SINCE_3_18
 from .trace_entities import FIGURES
 
 __all__ = ["figures_filter", "trace_filters", "trace_orders"]
@@ -22,6 +23,7 @@ _SPAN_COLUMNS = {"content": "text"}
 _ATTRIBUTES = "attributes."
 _ORDERED = {
     "experiment_id", "timestamp_ms", "execution_time_ms", "status", "request_id",
+    *(["end_time_ms"] if SINCE_3_18 else []),
 }  # fmt: skip
 
 

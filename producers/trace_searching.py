@@ -27,7 +27,7 @@ from mlflow_ledger.query import (
 
 from .edge import LedgerStore, start_offset, whole
 from .experiments import check_max_results
-from .older_mlflow import parse_experiment_id, parse_experiment_ids
+from .older_mlflow import SINCE_3_18, parse_experiment_id, parse_experiment_ids
 from .trace_entities import trace_infos
 from .trace_search import trace_filters, trace_orders
 
@@ -56,16 +56,20 @@ class TraceSearching(LedgerStore):
         numbers = None if where is None else [_number(found) for found in where]
         orders, filters = trace_orders(order_by), trace_filters(filter_string)
         offset = start_offset(page_token)
-        search = TraceSearch(numbers, filters, orders, max_results, offset)
+        # Older MLflow does not look whether anything follows a full page.
+        asked = max_results + 1 if SINCE_3_18 else max_results
+        search = TraceSearch(numbers, filters, orders, asked, offset)
 
-        def question(db: sqlite3.Connection) -> list[TraceInfo]:
-            ids = find_traces(db, search)
+        def question(db: sqlite3.Connection) -> tuple[list[TraceInfo], int]:
+            found = find_traces(db, search)
+            ids = found[:max_results]
             with without_gc():
-                return trace_infos(trace_rows(db, ids), trace_details(db, ids), self._arrived)
+                infos = trace_infos(trace_rows(db, ids), trace_details(db, ids), self._arrived)
+            return infos, len(found)
 
-        infos = self._ask(question)
+        infos, count = self._ask(question)
         token = None
-        if len(infos) == max_results:
+        if count == asked:
             token = SearchTraceUtils.create_page_token(offset + max_results)
         return infos, token
 

@@ -50,12 +50,19 @@ from mlflow_ledger.schemas import (
 from .assessments import assessment_created
 from .edge import LedgerStore, text, whole
 from .experiments import active_experiment
-from .older_mlflow import parse_experiment_id, parse_experiment_ids, stored_span
+from .older_mlflow import (
+    SINCE_3_18,
+    check_new_trace_id,
+    parse_experiment_id,
+    parse_experiment_ids,
+    preview,
+    stored_span,
+)
 from .review_queue_items import removals_of
 from .trace_archive import delete_archived
 from .trace_entities import FIGURES, trace_infos, valid_name, valid_session
 
-__all__ = ["Traces", "purged_trace", "trace_artifacts"]
+__all__ = ["Traces", "check_experiment", "purged_trace", "trace_artifacts"]
 
 _TRIES = 3
 
@@ -81,7 +88,11 @@ class Traces(LedgerStore):
                 spans_location=tags.get(TraceTagKey.SPANS_LOCATION),
                 content=content,
             )
-            if trace_row(db, trace_id) is None and MLFLOW_ARTIFACT_LOCATION in tags:
+            check_new_trace_id(trace_id)
+            row = trace_row(db, trace_id)
+            if row is not None:
+                check_experiment(row, event.experiment_id, event)
+            elif MLFLOW_ARTIFACT_LOCATION in tags:
                 # MLflow meets its own tag twice, and takes the trace for one that was deleted.
                 msg = f"Trace with ID '{trace_id}' no longer exists."
                 raise Refused(Reason.MISSING, msg, event)
@@ -286,6 +297,20 @@ def trace_artifacts(artifact_location: str, trace_id: str) -> str:
     return location
 
 
+def check_experiment(row: TraceRow, experiment_id: str, event: Event | None = None) -> None:
+    """Refuse to write into a trace of another experiment; older MLflow moves it, or doesn't mind.
+
+    Raises:
+        Refused: it is of another.
+    """
+    if SINCE_3_18 and str(row.experiment_id) != str(experiment_id):
+        raise Refused(
+            Reason.INVALID,
+            f"Trace with ID '{row.trace_id}' already exists in another experiment.",
+            event,
+        )
+
+
 def _deletions(db: sqlite3.Connection, trace_ids: Sequence[str]) -> list[Event]:
     there = [row.trace_id for row in trace_rows(db, trace_ids)]
     deleted = [TraceDeleted(trace_id=trace_id) for trace_id in there]
@@ -330,8 +355,8 @@ def _content(trace_info: TraceInfo, tags: dict[str, str], name: str | None) -> T
     return TraceStartedContent(
         name=name,
         client_request_id=trace_info.client_request_id,
-        request_preview=trace_info.request_preview,
-        response_preview=trace_info.response_preview,
+        request_preview=preview(trace_info.request_preview),
+        response_preview=preview(trace_info.response_preview),
         tags=[
             KeyValue(key=key, value=text(value))
             for key, value in tags.items()

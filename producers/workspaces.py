@@ -26,6 +26,7 @@ from mlflow_ledger.schemas import (
 )
 
 from .edge import LedgerStore, mlflow_errors
+from .older_mlflow import SINCE_3_18
 
 __all__ = ["LedgerWorkspaceStore"]
 
@@ -33,6 +34,7 @@ _KIND = WorkspaceEvent.kind
 _DESCRIPTION = "Default workspace for legacy resources"
 _LOCATION, _RETENTION = "trace_archival_location", "trace_archival_retention"
 _SECRETS = "secrets"
+_WHAT_IS_NAMED = "resources" if SINCE_3_18 else "names"
 
 
 class Workspaces(LedgerStore):
@@ -194,14 +196,15 @@ def _check_mode(mode: object) -> None:
 
 
 def _refuse_conflicts(db: sqlite3.Connection, event: WorkspaceDeleted) -> None:
-    """Tell of all names that the default workspace has too; MLflow doesn't look at secrets yet."""
-    found = [pair for pair in name_conflicts(db, event.name) if pair[0] != _SECRETS]
+    """Tell of all names that the default workspace has too; of secrets' from MLflow 3.18 on."""
+    found = [p for p in name_conflicts(db, event.name) if SINCE_3_18 or p[0] != _SECRETS]
     if found:
         details = "\n".join(f"  - {table}: {name!r}" for table, name in found)
         raise Refused(
             Reason.STATE,
             f"Cannot reassign resources from workspace '{event.name}' to '{DEFAULT_WORKSPACE}': "
-            f"the following names already exist in the default workspace and would cause "
-            f"conflicts:\n{details}\nRename or remove the conflicting resources before retrying.",
+            f"the following {_WHAT_IS_NAMED} already exist in the default workspace and would "
+            f"cause conflicts:\n{details}\n"
+            "Rename or remove the conflicting resources before retrying.",
             event,
         )

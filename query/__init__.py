@@ -25,7 +25,7 @@ from .gateway_guardrails import (
     guardrail_uses,
     is_guarding,
 )
-from .issues import IssueRow, find_issues, issue_row
+from .issues import IssueRow, IssueSearch, count_issues, find_issues, issue_row
 from .items import (
     Item,
     find_items,
@@ -130,6 +130,7 @@ __all__ = [
     "GatewayMapping",
     "GatewayModelRow",
     "IssueRow",
+    "IssueSearch",
     "Item",
     "LoggedModelRow",
     "McpServer",
@@ -163,6 +164,7 @@ __all__ = [
     "assessment_row",
     "compare",
     "correlated",
+    "count_issues",
     "dataset_summaries",
     "definition_of",
     "deleted_logged_models",

@@ -21,6 +21,8 @@ __all__ = [
     "model_attribute",
 ]
 
+_BY_STEP = "step DESC, timestamp_ms DESC, value DESC"
+_BY_TIME = "timestamp_ms DESC, step DESC, run_id ASC"
 _ATTRIBUTES = {
     "model_id": "model_id", "experiment_id": "experiment_id", "name": "name",
     "artifact_location": "artifact_location", "creation_timestamp_ms": "created_ms",
@@ -110,21 +112,25 @@ def find_logged_models(
     orders: Sequence[ModelOrder],
     limit: int,
     offset: int,
+    *,
+    latest: bool,
 ) -> list[LoggedModelRow]:
     """The logged models that match and are not deleted, in order.
 
     With data sets, metrics in filters are those measured on one of them, and without a metric in
-    the filters there must be some metric measured on one of them.
+    the filters there must be some metric measured on one of them. ``latest``, as MLflow 3.18 has
+    it: filters and orders look at one value of a metric, that of the highest step; else filters
+    look at all values, and orders at the last in time, on whichever data set.
     """
     sql = Sql(f"{_WITH}{_SELECT}")
-    keys = _order_keys(sql, orders)
+    keys = _order_keys(sql, orders, datasets, latest=latest)
     sql.add(
         " WHERE lifecycle <> 'deleted' AND experiment_id IN (SELECT value FROM json_each(?))",
         json.dumps(list(experiment_ids)),
     )
     for condition in filters:
         sql.add(" AND ")
-        sql += _condition(condition, datasets)
+        sql += _condition(condition, datasets, latest=latest)
     if datasets and not any(condition.kind == "metrics" for condition in filters):
         sql.add(
             " AND EXISTS (SELECT 1 FROM live_model_metrics x WHERE x.model_id = m.model_id AND "
@@ -135,11 +141,15 @@ def find_logged_models(
     return _whole(db, db.execute(sql.text, sql.values).fetchall())
 
 
-def _condition(condition: Filter, datasets: Sequence[ModelDataset]) -> Sql:
+def _condition(condition: Filter, datasets: Sequence[ModelDataset], *, latest: bool) -> Sql:
     kind, key, comparator, value = condition
     if kind == "attributes":
         return compare(f"m.{_ATTRIBUTES[key]}", comparator, value, ilike_sqlite)
-    if kind == "metrics":
+    if kind == "metrics" and latest:
+        sql = Sql("m.model_id IN (SELECT model_id FROM (")
+        sql += _ranked(key, _BY_STEP, datasets)
+        sql.add(") x WHERE x.place = 1 AND ")
+    elif kind == "metrics":
         sql = Sql(
             "EXISTS (SELECT 1 FROM live_model_metrics x WHERE x.model_id = m.model_id "
             "AND x.key = ? AND ",
@@ -170,12 +180,18 @@ def _on(datasets: Sequence[ModelDataset]) -> Sql:
     return sql.add(")")
 
 
-def _order_keys(sql: Sql, orders: Sequence[ModelOrder]) -> list[str]:
+def _order_keys(
+    sql: Sql, orders: Sequence[ModelOrder], datasets: Sequence[ModelDataset], *, latest: bool
+) -> list[str]:
     keys = []
     for number, (field, ascending, dataset) in enumerate(orders):
         if field.startswith("metrics."):
             column = f"o{number}.value"
-            _join_latest(sql, f"o{number}", field.removeprefix("metrics."), dataset)
+            sql.add(" LEFT JOIN (")
+            key = field.removeprefix("metrics.")
+            sql += _ranked(key, *((_BY_STEP, datasets) if latest else (_BY_TIME, ())), dataset)
+            alias = f"o{number}"
+            sql.add(f") {alias} ON {alias}.model_id = m.model_id AND {alias}.place = 1")
         else:
             column = f"m.{_ATTRIBUTES[field]}"
         keys += [f"{column} IS NULL", f"{column} {'ASC' if ascending else 'DESC'}"]
@@ -187,17 +203,25 @@ def _order_keys(sql: Sql, orders: Sequence[ModelOrder]) -> list[str]:
     return keys
 
 
-def _join_latest(sql: Sql, alias: str, key: str, dataset: tuple[str | None, str | None]) -> None:
-    sql.add(
-        " LEFT JOIN (SELECT model_id, value, row_number() OVER (PARTITION BY model_id "
-        "ORDER BY timestamp_ms DESC, step DESC, run_id ASC) AS place "
-        "FROM live_model_metrics x WHERE x.key = ?",
-        key,
+def _ranked(
+    key: str,
+    order: str,
+    datasets: Sequence[ModelDataset],
+    dataset: tuple[str | None, str | None] = (None, None),
+) -> Sql:
+    """Each model's values of a metric with their places, the latest first."""
+    sql = Sql(
+        f"SELECT model_id, value, row_number() OVER (PARTITION BY model_id ORDER BY {order}) "
+        "AS place FROM live_model_metrics x WHERE x.key = ?",
+        [key],
     )
+    if datasets:
+        sql.add(" AND ")
+        sql += _on(datasets)
     for column, value in zip(("dataset_name", "dataset_digest"), dataset, strict=True):
         if value:
             sql.add(f" AND x.{column} = ?", value)
-    sql.add(f") {alias} ON {alias}.model_id = m.model_id AND {alias}.place = 1")
+    return sql
 
 
 def _whole(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[LoggedModelRow]:

@@ -77,6 +77,8 @@ def count_traces(db: sqlite3.Connection, experiment_ids: Sequence[int] | None, m
 
 def order_column(order: Order) -> str | None:
     """The column of a trace itself that is ordered by, if it is one."""
+    if order.kind == "attribute" and order.key == "end_time_ms":
+        return _END
     if order.kind == "attribute":
         return "t.trace_id" if order.key == "request_id" else f"t.{order.key}"
     if order.key == "mlflow.traceName" and order.kind == "tag":

@@ -115,7 +115,14 @@ from .gateway_secrets import (
     GatewaySecretEvent,
     GatewaySecretUpdated,
 )
-from .issues import IssueContent, IssueCreated, IssueCreatedContent, IssueEvent, IssueUpdated
+from .issues import (
+    IssueContent,
+    IssueCreated,
+    IssueCreatedContent,
+    IssueEvent,
+    IssueMetadata,
+    IssueUpdated,
+)
 from .items import ItemEvent, ItemTagsContent, item_kinds
 from .label_schemas import (
     LabelSchemaContent,
@@ -382,6 +389,7 @@ __all__ = [
     "IssueCreated",
     "IssueCreatedContent",
     "IssueEvent",
+    "IssueMetadata",
     "IssueUpdated",
     "ItemEvent",
     "ItemTagsContent",

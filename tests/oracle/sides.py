@@ -119,6 +119,9 @@ class Side:
             parsed = json.loads(base64.b64decode(value))
         except (ValueError, TypeError):
             return self.plain(value)
+        if isinstance(parsed, dict) and "query" in parsed:  # a digest, over an experiment's id too
+            parsed["query"] = len(parsed["query"])
+            parsed["after"] = [self.when(key) for key in parsed.get("after", ())]
         return [type(value).__name__, self.plain(parsed)]
 
     def plain(  # noqa: C901, PLR0911 - one line a kind of value
@@ -139,7 +142,13 @@ class Side:
             return value
         if isinstance(value, list) and hasattr(value, "token"):
             items = [self.plain(item) for item in value]
-            return {"type": "PagedList", "items": items, "token": self.token(value.token)}
+            counted = {"total_count": getattr(value, "total_count", None)}
+            return {
+                "type": "PagedList",
+                "items": items,
+                "token": self.token(value.token),
+                **counted,
+            }
         if isinstance(value, list | tuple):
             return [self.plain(item) for item in value]
         if isinstance(value, set | frozenset):

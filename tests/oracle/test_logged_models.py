@@ -228,6 +228,11 @@ def test_filters(several: tuple[Pair, list[str]]) -> None:
         for op in ("=", ">", "<=", "!=", "LIKE")
         for value in ("0", "1", "99999999999999", "'1'", "1.5", "2")
     ]
+    filters += [
+        f"status {op} {value}"
+        for op in ("=", "!=", "<", "LIKE", "IN", "NOT IN", "in")
+        for value in ("'READY'", "'ready'", "'PENDING'", "'x'", "('READY', 'FAILED')", "('x')")
+    ]
     filters += ["params.p = '1' AND tags.t = 'x'", "metrics.m > 0 AND metrics.all = 1"]
     filters += ["metrics.m > 0 AND metrics.m < 1", "name = 'alpha' OR 1 = 1", "name", "", " ", "'"]
     filters += ["metrics.`m` > 0", 'metrics."m" > 0', "tags.`t` = 'x'", "nothing.x = '1'"]
@@ -295,6 +300,31 @@ def test_datasets(several: tuple[Pair, list[str]]) -> None:
         for text in ("", "metrics.m > 0", "metrics.all >= 0", "metrics.m > 0 AND metrics.gap > 0"):
             args = {"experiment_ids": ids, "datasets": datasets, "filter_string": text}
             pair.call("search_logged_models", **args)
+            pair.call("search_logged_models", **args, order_by=[{"field_name": "metrics.m"}])
+
+
+def test_which_value_of_a_metric_counts(pair: Pair) -> None:
+    """From MLflow 3.18 on that of the highest step, before that any, or the last in time."""
+    run = new_run(pair)
+    for points in (
+        [(5, 1, 0), (1, 2, 0), (3, 0, 9)],
+        [(1, 1, 1), (2, 2, 1), (9, 2, 1), (0, 1, 1)],
+        [(math.nan, 1, 1), (2, 1, 1)],
+        [(2, 3, 0), (math.inf, 1, 2), (-math.inf, 1, 2)],
+    ):
+        model = pair.make("create_logged_model", experiment_id="0", source_run_id=run)
+        for number, (value, timestamp, step) in enumerate(points):
+            data = {"dataset_name": "d", "dataset_digest": "1"} if number % 2 else {}
+            metric = Metric("m", value, timestamp, step, model_id=model, run_id=run, **data)
+            pair.call("log_batch", run_id=run, metrics=[metric], params=[], tags=[])
+    for datasets in None, [{"dataset_name": "d"}]:
+        given = {"experiment_ids": ["0"], "datasets": datasets}
+        for text in (f"metrics.m {op} {n}" for op in ("=", "!=", ">", "<=") for n in range(6)):
+            pair.call("search_logged_models", **given, filter_string=text)
+        for ascending in (True, False):
+            order = {"field_name": "metrics.m", "ascending": ascending}
+            pair.call("search_logged_models", **given, order_by=[order])
+            pair.call("search_logged_models", **given, order_by=[{**order, "dataset_name": "d"}])
 
 
 def test_odd_searches(several: tuple[Pair, list[str]]) -> None:

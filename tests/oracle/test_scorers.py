@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,31 @@ def test_online_scoring(pair: Pair) -> None:
     pair.fails(INVALID, "upsert_online_scoring_config", **{**ON, "experiment_id": ""},
         sample_rate=0)  # fmt: skip
     pair.ok("get_active_online_scorers")
+
+
+@pytest.mark.skipif(
+    find_spec("mlflow.genai.scorers.online.container_scoring") is None,
+    reason="code scores traces in containers from MLflow 3.18 on",
+)
+def test_code_scores_traces_in_containers(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"name": "q", "mlflow_version": "3.18.0", "serialization_version": 1}
+    code = said | {"call_source": "return 1", "original_func_name": "q"}
+    texts = [
+        code | {"call_signature": "(outputs)"},
+        code | {"call_signature": "(outputs, expectations)"},
+        code | {"call_signature": "(outputs)", "call_source": ""},
+        said | {"ensemble": [code]},
+    ]
+    for number, data in enumerate(texts):
+        given = {"experiment_id": "0", "name": f"q{number}", "serialized_scorer": json.dumps(data)}
+        pair.call("register_scorer", **given)
+    for backend, enabled in ("local", "true"), ("docker", "true"), ("docker", "false"):
+        monkeypatch.setenv("MLFLOW_JOB_CUSTOM_SCORER_EXECUTOR_BACKEND", backend)
+        monkeypatch.setenv("MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS", enabled)
+        for number in range(len(texts)):
+            on = {"experiment_id": "0", "scorer_name": f"q{number}", "sample_rate": 0.5}
+            pair.call("upsert_online_scoring_config", **on)
+        pair.ok("get_active_online_scorers")
 
 
 _names = st.sampled_from(["q", "q", "r", "s", "", "x" * 300])

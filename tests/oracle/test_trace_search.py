@@ -68,7 +68,7 @@ def fill(pair: Pair) -> None:
     for number in (1, 2, 9):
         pair.ok(
             "log_spans",
-            location="0",
+            location=other if number == 9 else "0",
             spans=[
                 span(number, 1, name="Root", begin=number, attributes={
                     "mlflow.spanType": "CHAIN", "q": "ключ 50%", "mlflow.spanInputs": {"a": 1},
@@ -154,6 +154,7 @@ ORDERS = [
     ["execution_time DESC"], ["status", "name DESC"], ["tags.k DESC"], ["tags.only"],
     ["metadata.m ASC"], ["run_id"], ["experiment_id DESC"], ["metadata.`mlflow.trace.session`"],
     ["name ASC"], ["tags.k", "tags.k"], ["end_time_ms"], ["nonsense"], ["span.name"],
+    ["end_time DESC"], ["end_time", "run_id"],
     ["metadata.`mlflow.trace.cost`"], ["client_request_id"],
 ]  # fmt: skip
 

@@ -85,6 +85,43 @@ def test_what_cannot_be_told(pair: Pair) -> None:
     pair.call("get_trace_info", trace_id=trace_id(2))
 
 
+@pytest.mark.parametrize(
+    "odd",
+    ["", ".", "..", "a/b", "../x", "a.", "a ", "a%2Fb", "a?b", "a#b", "a\nb", "a\x7fb", "ü b"],
+)
+def test_what_is_no_id_of_a_trace(pair: Pair, odd: str) -> None:
+    pair.call("start_trace", trace_info=trace(1, trace_id=odd))
+    pair.call("start_trace", trace_info=trace(1, "77", trace_id=odd))
+    spans = [span(2, attributes={"mlflow.traceRequestId": odd})]
+    pair.call("log_spans", location="0", spans=spans)
+    look(pair, 2)
+
+
+def test_a_trace_stays_in_its_experiment(pair: Pair) -> None:
+    other = pair.make("create_experiment", name="other")
+    start(pair, trace(1))
+    pair.ok("log_spans", location=other, spans=[span(2), span(3)])
+    for number, experiment in (1, other), (2, "0"):
+        info = trace(number, experiment, request_preview="again")
+        answer = pair.compare("start_trace", trace_info=info)
+        assert answer.error == answer.other_error, answer.report()
+        pair.call("log_spans", location=experiment, spans=[span(number, 7), span(9)])
+        look(pair, number)
+    pair.call("log_spans", location="0", spans=[span(3), span(2), span(9)])
+    look(pair, 1, 2, 3, 9)
+
+
+def test_previews_are_kept(pair: Pair) -> None:
+    odd = {"request_preview": "a\0b", "response_preview": "\0"}
+    start(pair, trace(1, **odd))
+    pair.ok("log_spans", location="0", spans=[span(2)])
+    start(pair, trace(2, **odd))
+    start(pair, trace(3, request_preview="", response_preview=None))
+    inputs = {"mlflow.spanInputs": "x\0y", "mlflow.spanOutputs": {"a": "\0"}}
+    pair.ok("log_spans", location="0", spans=[span(4, attributes=inputs)])
+    look(pair, 1, 2, 3, 4)
+
+
 SPANS = [
     span(1, 1, None, begin=5, took=90, name="root", attributes={
         "mlflow.spanInputs": {"q": "ключ"}, "mlflow.spanOutputs": "answer",
@@ -137,7 +174,7 @@ def test_failed_traces(pair: Pair) -> None:
     look(pair, 1, 2)
     pair.ok("log_spans", location="0", spans=[])
     pair.fails(MISSING, "log_spans", location="77", spans=[span(3)])
-    pair.ok("log_spans", location="77", spans=[span(2, 7)])
+    pair.call("log_spans", location="77", spans=[span(2, 7)])
     pair.call("log_spans", location="x", spans=[span(3)])
     look(pair, 1, 2, 3)
 
