@@ -121,6 +121,20 @@ class KeyFile:
             ).fetchall()
         return [key_id for (key_id,) in rows]
 
+    def all(self) -> list[SubjectKey]:
+        """All keys that are not lost."""
+        with self._used() as db:
+            rows = db.execute(
+                "SELECT key_id, subject, key FROM keys "
+                "WHERE key_id NOT IN (SELECT key_id FROM lost) ORDER BY key_id"
+            ).fetchall()
+        return [SubjectKey(*row) for row in rows]
+
+    def count_lost(self) -> int:
+        """How many keys redactions have named."""
+        with self._used() as db:
+            return int(db.execute("SELECT count(*) FROM lost").fetchone()[0])
+
     def living(self, key_ids: Iterable[str]) -> list[str]:
         """Those of some keys that are not lost."""
         with self._used() as db:
@@ -267,8 +281,7 @@ class KeyFile:
     def _open(self) -> sqlite3.Connection:
         script = files(__package__).joinpath("keys.sql").read_text("utf-8")
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, _OWNER_ONLY))
+            _have(self.path)
         db: sqlite3.Connection = sqlite3.connect(self.path or ":memory:", **_OPTIONS)
         try:
             db.execute("PRAGMA journal_mode = WAL")
@@ -296,6 +309,20 @@ class KeyFile:
                 msg = f"{self.path} is in use: keys are still in its write-ahead log; try again"
                 raise LogUnavailable(msg)
             time.sleep(_POLL_S)
+
+
+def _have(path: Path) -> None:
+    """Make the file where there is none, for nobody but its owner.
+
+    Raises:
+        LogUnavailable: this user may not.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, _OWNER_ONLY))
+    except OSError as error:
+        msg = f"cannot use the keys in {path}: {error.strerror}; they are their owner's alone"
+        raise LogUnavailable(msg) from error
 
 
 def _json(key_ids: Iterable[str]) -> str:

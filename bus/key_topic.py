@@ -80,6 +80,11 @@ class KeyTopic:
             self._known.clear()
         self._known.update(key_id for key_id in named if key_id)
 
+    def say(self, keys: Sequence[SubjectKey]) -> None:
+        """Put keys into the topic."""
+        for first in range(0, len(keys), _MOST_RECORDS):
+            self._send([_message_of(key) for key in keys[first : first + _MOST_RECORDS]])
+
     def bury(self, key_ids: Sequence[str]) -> None:
         """Take keys out of the topic."""
         self._send([Message(_PARTITION, k.encode(), None, [(_KEY, k.encode())]) for k in key_ids])

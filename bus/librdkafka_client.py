@@ -76,7 +76,7 @@ class LibrdkafkaClient:
         """At most so many messages from the offsets ``start`` on and before ``end``."""
         deadline = time.monotonic() + wait_s
         found: list[Stored] = []
-        fetcher = self._fetching()
+        fetcher = self._fetching({topic for topic, _ in start})
         try:
             self._stand(fetcher, start, end)
             while True:
@@ -134,7 +134,7 @@ class LibrdkafkaClient:
         if self._sending is not None:
             self._sending.leave()
 
-    def _fetching(self) -> Consumer:
+    def _fetching(self, asked: set[str]) -> Consumer:
         """The fetcher, which knows who leads before anything is under way that holds it up.
 
         By itself it may look a topic up a whole second after its first partition is assigned:
@@ -148,7 +148,7 @@ class LibrdkafkaClient:
         if self._fetcher is None:
             fetcher = self._consumer()
             try:
-                for topic in TOPICS:
+                for topic in TOPICS if asked & {*TOPICS} else asked:
                     fetcher.list_topics(self._place.topic(topic), timeout=self._settings.timeout_s)
             except KafkaException as error:
                 fetcher.close()

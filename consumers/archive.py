@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow_ledger.bus import EMBEDDED, TOPICS, Partition, Stored, reach
 from mlflow_ledger.schemas import ArtifactError, LogForeign
@@ -15,7 +15,10 @@ from mlflow_ledger.schemas import ArtifactError, LogForeign
 from .object_place import ObjectPlace
 from .segment import NO_CHAIN, Segment, chained, packed, partition_name, unpacked
 
-__all__ = ["Archive", "ArchivedLedger", "archived_ledgers"]
+if TYPE_CHECKING:
+    from mlflow_ledger.bus import Keyring
+
+__all__ = ["Archive", "ArchivedLedger", "archived_ledgers", "opened_by"]
 
 _ROOT = "archive"
 
@@ -47,9 +50,13 @@ class Archive:
     first offset and only where there is none: of several who seal, one comes first.
     """
 
-    def __init__(self, place: Path | str, ledger_id: str) -> None:
-        """Look at a folder, or an object store's URL; nothing is asked of it yet."""
+    def __init__(self, place: Path | str, ledger_id: str, keyring: Keyring | None = None) -> None:
+        """Look at a folder, or an object store's URL; nothing is asked of it yet.
+
+        ``keyring`` opens what is sealed in records that are read.
+        """
         self.objects = ObjectPlace(place)
+        self.keyring = keyring
         self.ledger_id = ledger_id
         self._prefix = f"{_ROOT}/{ledger_id}"
 
@@ -133,7 +140,8 @@ class Archive:
         Raises:
             ArtifactError: it is missing, or was changed.
         """
-        return unpacked(self.objects.get(segment.key), segment, str(self.objects))
+        records = unpacked(self.objects.get(segment.key), segment, str(self.objects))
+        return records if self.keyring is None else [opened_by(self.keyring, s) for s in records]
 
     def records(
         self, partition: Partition, first: int = 0
@@ -217,3 +225,8 @@ def _parsed(data: bytes, what: str) -> ArchivedLedger:
     except (ValueError, TypeError) as error:
         msg = f"{what} is no description of an archive: {error}"
         raise ArtifactError(msg) from error
+
+
+def opened_by(keyring: Keyring, stored: Stored) -> Stored:
+    """A record whose content can be read, where its key is there."""
+    return stored._replace(record=replace(stored.record, opener=keyring.open))

@@ -20,6 +20,7 @@ from .blobs import Blobs, write_file
 from .collection import named_blobs
 from .digest import state_digest
 from .fold import FOLD_VERSION, Fold
+from .key_backup import put_keys
 from .keyed_state import next_offset, transaction
 from .ledger import Ledger
 from .object_place import ObjectPlace
@@ -37,7 +38,8 @@ _BATCH = 1000
 class BackupPoint:
     """What is said of a ledger as it was when it was backed up.
 
-    ``state_digest`` is of the state that its events fold to with ``fold_version``.
+    ``state_digest`` is of the state that its events fold to with ``fold_version``, and ``lost`` is
+    how many keys of an erasable ledger were lost by then.
     """
 
     ledger_id: str
@@ -48,6 +50,7 @@ class BackupPoint:
     blobs: int
     blob_bytes: int
     taken_ms: int
+    lost: int = 0
 
     @property
     def key(self) -> str:
@@ -83,8 +86,10 @@ def backup(ledger: Ledger, target: Path | str, told: Told | None = None) -> Back
     last, digest, blobs = ledger.query(
         lambda db: (next_offset(db) - 1, state_digest(db), named_blobs(db))
     )
-    archive = Archive(target, ledger.ledger_id)
+    keyring = ledger.log.keyring
+    archive = Archive(target, ledger.ledger_id, keyring)
     sealed = seal(ledger, archive, until=last, told=told)
+    lost = 0 if keyring is None else put_keys(archive.objects, ledger.ledger_id, keyring.file)
     reach("backup.sealed")
     copied = _copy_blobs(ledger, Blobs(target), blobs, told)
     with closing(create(":memory:")) as db:
@@ -106,6 +111,7 @@ def backup(ledger: Ledger, target: Path | str, told: Told | None = None) -> Back
         blobs=len(blobs) - len(copied.missing),
         blob_bytes=sum(size for blob, size in blobs.items() if blob not in copied.missing),
         taken_ms=time.time_ns() // 1_000_000,
+        lost=lost,
     )
     archive.objects.put(point.key, json.dumps(asdict(point), indent=1).encode())
     return Backup(

@@ -26,7 +26,9 @@ from .blobs import Blobs, write_file
 from .collection import named_blobs
 from .digest import state_digest
 from .fold import FOLD_VERSION
+from .key_backup import get_keys
 from .ledger import Ledger
+from .object_place import ObjectPlace
 from .segment import partition_name
 from .state_file import create
 
@@ -71,7 +73,9 @@ class Source:
         """Look at what :func:`source_at` has found."""
         self.place = place
         self.ledger = ledger
-        self.archive = Archive(place, ledger.ledger_id)
+        self.keys = get_keys(ObjectPlace(place), ledger.ledger_id)
+        keyring = None if self.keys is None else self.keys.keyring()
+        self.archive = Archive(place, ledger.ledger_id, keyring)
         self.blobs = Blobs(place)
         self.points = backup_points(place, ledger.ledger_id)
 
@@ -103,7 +107,10 @@ class Source:
 
     def point_at(self, cut: Cut) -> BackupPoint | None:
         """The backup of just that position, if one was made with this version of the fold."""
-        named = {p.position: p for p in self.points if p.fold_version == FOLD_VERSION}
+        lost = 0 if self.keys is None else self.keys.lost  # it folds to less than it did before
+        named = {
+            p.position: p for p in self.points if (p.fold_version, p.lost) == (FOLD_VERSION, lost)
+        }
         return None if cut.position is None else named.get(str(cut.position))
 
     def records(self, cut: Cut, told: Told) -> Iterator[Stored]:

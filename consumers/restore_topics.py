@@ -11,6 +11,8 @@ from mlflow_ledger.bus import (
     KafkaLog,
     KafkaPlace,
     KafkaSettings,
+    KeyFile,
+    KeyTopic,
     Outgoing,
     Partition,
     Position,
@@ -29,11 +31,13 @@ from mlflow_ledger.schemas import (
     decode,
 )
 
+from .archive import opened_by
 from .backups import fold_records
 from .blob_place import place_of
 from .blobs import Blobs
 from .collection import named_blobs
 from .digest import state_digest
+from .key_backup import BackedKeys
 from .restore import Cut, Restored, Source, restore_blobs
 from .segment import partition_name
 from .state_file import create
@@ -78,6 +82,8 @@ def restore_to_topics(
     )
     with closing(log):
         _have_topics(log, source)
+        if source.keys is not None:
+            _publish_keys(place, kafka_settings, source.keys)
         for partition, records in groupby(source.records(cut, told), lambda s: s.partition):
             _publish(log, partition, records)
         reach("restore.written")
@@ -88,13 +94,22 @@ def _have_topics(log: KafkaLog, source: Source) -> None:
     try:
         found = dict(log.topics.partitions)
     except TopicsMissing:
-        found = dict(log.create().partitions)
+        found = dict(log.create(erasable=source.keys is not None).partitions)
     if found != source.ledger.partitions:
         msg = (
             f"{log.place} has the partitions {found}, and the backup those of "
             f"{source.ledger.partitions}; name a ledger that is not in use"
         )
         raise LogForeign(msg)
+
+
+def _publish_keys(place: KafkaPlace, settings: KafkaSettings, keys: BackedKeys) -> None:
+    """Put the keys into their topic, before anything that is sealed with them stands anywhere."""
+    topic = KeyTopic(place, settings, KeyFile(None))
+    with closing(topic):
+        topic.check()
+        topic.say(keys.keys)
+    reach("restore.keyed")
 
 
 def _publish(log: KafkaLog, partition: Partition, records: Iterator[Stored]) -> None:
@@ -133,7 +148,8 @@ def _checked(
     with closing(create(":memory:")) as db:
         behind = Position(log.ledger_id).distance(end)
         for batch, reached in log.batches(Position(log.ledger_id), end):
-            fold_records(db, batch)
+            keyring = source.archive.keyring
+            fold_records(db, batch if keyring is None else [opened_by(keyring, s) for s in batch])
             events += len(batch)
             told("folding the events", behind - reached.distance(end), behind)
         found, named = state_digest(db), named_blobs(db)

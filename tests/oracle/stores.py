@@ -28,6 +28,7 @@ from mlflow.store.tracking.sqlalchemy_workspace_store import (
     WorkspaceAwareSqlAlchemyStore as SqlWorkspaceTrackingStore,
 )
 
+from mlflow_ledger.consumers import begin_ledger
 from mlflow_ledger.producers import plugin
 from tests.kafka.servers import drop, servers
 from tests.service.running import Threaded, reading
@@ -157,8 +158,17 @@ def make_kafka_ledger(folder: Path) -> Stores:
     uri = f"ledger+kafka://{servers()}/oracle-{uuid.uuid4().hex}?delivery=ack"
     tracking = plugin.tracking_store(uri)
     with _settings(folder):
+        if os.environ.get("MLFLOW_LEDGER_ORACLE_ERASABLE", "") not in ("", "0"):
+            begin_ledger(uri, erasable=True)
         assert tracking._ledger.shared  # looked up once, and kept for the other store
     return tracking, plugin.registry_store(uri, uri)
+
+
+def make_erasable_ledger(folder: Path) -> Stores:
+    """As :func:`make_kafka_ledger`, whose contents are sealed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_LEDGER_ORACLE_ERASABLE", "1")
+        return make_kafka_ledger(folder)
 
 
 def make_thin_ledger(folder: Path) -> Stores:

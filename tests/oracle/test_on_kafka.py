@@ -10,7 +10,7 @@ from mlflow.utils import crypto
 from .families import FAMILIES, look_at_all, together
 from .family_machine import play
 from .pair import Template
-from .stores import make_kafka_ledger, wants_kafka
+from .stores import make_erasable_ledger, make_kafka_ledger, wants_kafka
 
 pytestmark = [
     pytest.mark.brokers,
@@ -32,3 +32,8 @@ def test_a_few_histories(family: str, tmp_path: Path, template: Template) -> Non
 def test_histories_of_all_families(tmp_path: Path, template: Template) -> None:
     calls = together()
     play(tmp_path, template, make_kafka_ledger, calls, look_at_all, examples=2, steps=60)
+
+
+def test_histories_on_an_erasable_ledger(tmp_path: Path, template: Template) -> None:
+    """What is sealed reads as what is not."""
+    play(tmp_path, template, make_erasable_ledger, together(), look_at_all, examples=2, steps=60)
