@@ -16,7 +16,7 @@ from mlflow.tracing.utils import TraceJSONEncoder, try_json_loads
 from mlflow.tracing.utils.truncation import _get_truncated_preview
 from mlflow.utils.validation import _validate_trace_tag
 
-from mlflow_ledger.query import trace_details, trace_row
+from mlflow_ledger.query import trace_row, trace_tags
 from mlflow_ledger.schemas import (
     Event,
     Figure,
@@ -253,8 +253,10 @@ def _parts(
 
 def _refuse_elsewhere(db: sqlite3.Connection, trace_ids: set[str]) -> None:
     """Traces whose spans are said to lie elsewhere take no more, in MLflow's words."""
-    tags = trace_details(db, trace_ids).tags
-    places = {t: tags.get(t, {}).get(TraceTagKey.SPANS_LOCATION) or _HERE for t in trace_ids}
+    if not trace_ids:
+        return
+    tagged = trace_tags(db, trace_ids, TraceTagKey.SPANS_LOCATION)
+    places = {trace_id: tagged.get(trace_id) or _HERE for trace_id in trace_ids}
     archived = sorted(t for t, place in places.items() if place == _ARCHIVE)
     others = sorted(t for t, place in places.items() if place not in (_ARCHIVE, _HERE))
     if archived and not others:

@@ -22,7 +22,6 @@ from mlflow_ledger.query import (
     find_sessions,
     find_traces,
     trace_details,
-    trace_rows,
 )
 
 from .edge import LedgerStore, start_offset, whole
@@ -59,9 +58,9 @@ class TraceSearching(LedgerStore):
         search = TraceSearch(numbers, filters, orders, max_results, offset)
 
         def question(db: sqlite3.Connection) -> list[TraceInfo]:
-            ids = find_traces(db, search)
+            rows = find_traces(db, search)
             with without_gc():
-                return trace_infos(trace_rows(db, ids), trace_details(db, ids), self._arrived)
+                return trace_infos(rows, trace_details(db, rows), self._arrived)
 
         infos = self._ask(question)
         token = None
