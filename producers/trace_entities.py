@@ -137,7 +137,8 @@ def assessment_entity(row: AssessmentRow, arrive: Arrive) -> Assessment:
     elif kind == "expectation":
         found.expectation = ExpectationValue(value)
     else:
-        found.issue = IssueReferenceValue((value or {}).get("issue_name"))
+        name_said = (value or {}).get("issue_name")
+        found.issue = IssueReferenceValue(name_said)  # type: ignore[arg-type]  # may be missing
     found.source = _like(_source(source_type))
     found.source.source_id = source_id
     found.name, found.trace_id, found.assessment_id = name, trace_id, assessment_id
