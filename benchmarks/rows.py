@@ -100,6 +100,8 @@ class Row:
     goals: Sequence[Goal] = field(default=())
     more_is_better: bool = False
     notes: Sequence[str] = field(default=())
+    over: Sequence[Kind] = field(default=())
+    """Who did not answer in time; the figure is that time."""
 
     @property
     def in_kafka(self) -> bool:

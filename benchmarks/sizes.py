@@ -51,7 +51,7 @@ class Sizes:
     """Runs that are made a pandas table of."""
     traces: int = 20_000
     """Traces of four spans in the store whose traces are searched."""
-    patience_seconds: float = 60.0
+    patience_seconds: float = 20.0
     """A search of traces for which a store takes longer is stopped."""
     repetitions: int = 7
     """How often a search is asked of each store."""
@@ -95,7 +95,6 @@ QUICK = Sizes(
     moments=2,
     table_runs=200,
     traces=200,
-    patience_seconds=20.0,
     repetitions=3,
     budget_seconds=5.0,
     decisions=5,

@@ -37,6 +37,7 @@ from .note import NoteInvalid, PublicKey, SigningKey, read_public_keys, read_sig
 from .onlooking import looked_at
 from .opening import begin_ledger, check_uri, open_ledger
 from .remote import RemoteState, RemoteView
+from .rules.trace_details import ASSESSMENT_COLUMNS, ask_trace_details, assessment_details
 from .rules.workspaces import name_conflicts
 from .scoped import scoped, workspace_of
 from .sealing import Sealed, Sealing, archive_of, check_archive, seal
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from .thin_ledger import RemoteAnalytics, ThinLedger
 
 __all__ = [
+    "ASSESSMENT_COLUMNS",
     "CHUNK_BYTES",
     "CLAIM_CHECKS",
     "FOLD_VERSION",
@@ -150,6 +152,8 @@ __all__ = [
     "View",
     "archive_of",
     "archived_ledgers",
+    "ask_trace_details",
+    "assessment_details",
     "backup",
     "backup_points",
     "begin_ledger",

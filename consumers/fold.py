@@ -20,7 +20,7 @@ from .rules import Context, Numbers, Pending, rules_of
 
 __all__ = ["FOLD_VERSION", "Fold", "Verdict"]
 
-FOLD_VERSION = 4
+FOLD_VERSION = 5
 """Raised whenever tables or rules change: each version keeps its own state over one log."""
 
 Kind = Literal["accepted", "rejected", "duplicate", "conflict", "unreadable"]

@@ -309,7 +309,8 @@ CREATE TABLE webhooks (
 ) WITHOUT ROWID;
 
 -- A trace by what started it and what its spans tell; started says whether the first is known,
--- generation how often spans of it were logged.
+-- generation how often spans of it were logged. details repeats what the other tables hold of it, as
+-- one JSON list of tags, metadata and assessments for whoever reads many; nothing where it is long.
 CREATE TABLE traces (
     trace_id                              TEXT PRIMARY KEY,
     experiment_id                         INTEGER NOT NULL,
@@ -331,16 +332,21 @@ CREATE TABLE traces (
     input_cost                            REAL,
     output_cost                           REAL,
     total_cost                            REAL,
-    generation                            INTEGER NOT NULL DEFAULT 0
+    generation                            INTEGER NOT NULL DEFAULT 0,
+    details                               TEXT
 );
 
--- A trace's row is long, so these hold what is asked most of many. Both hold the same: SQLite would
--- look for single traces in the first, if it were the only one that answers without the row.
-CREATE INDEX traces_by_time
-    ON traces (experiment_id, timestamp_ms DESC, trace_id, status, session_id);
+-- A trace's row is long, so these hold what is asked most of many, and counted. SQLite would look
+-- for single traces in the first, if the second did not answer without the row as well.
+CREATE INDEX traces_by_time ON traces (
+    experiment_id, timestamp_ms DESC, trace_id, status, session_id, execution_time_ms, trace_name,
+    input_tokens, output_tokens, total_tokens, cache_read_input_tokens, cache_creation_input_tokens,
+    cache_creation_input_tokens_above_1hr, input_cost, output_cost, total_cost
+);
 CREATE INDEX traces_by_id ON traces (trace_id, experiment_id, timestamp_ms, status, session_id);
 CREATE INDEX traces_by_duration
     ON traces (experiment_id, execution_time_ms, timestamp_ms DESC, trace_id);
+CREATE INDEX traces_by_status ON traces (experiment_id, status, timestamp_ms DESC, trace_id);
 CREATE INDEX traces_by_session ON traces (experiment_id, session_id);
 
 -- Traces go with their experiment.
@@ -368,7 +374,7 @@ CREATE TABLE trace_metadata (
 CREATE INDEX trace_metadata_by_model ON trace_metadata (value) WHERE key = 'mlflow.modelId';
 
 -- text is the whole span in JSON, or a blob with the JSON of a claim check; then excerpt is
--- searched in its place. usage and cost are JSON objects.
+-- searched in its place. usage and cost are JSON objects. experiment_id repeats what the trace says.
 CREATE TABLE spans (
     trace_id       TEXT NOT NULL,
     span_id        TEXT NOT NULL,
@@ -387,17 +393,18 @@ CREATE TABLE spans (
     total_cost     REAL,
     model_name     TEXT,
     model_provider TEXT,
+    experiment_id  INTEGER NOT NULL,
     PRIMARY KEY (trace_id, span_id)
 );
 
 -- What searches for spans and counts of them look at, without their texts.
 CREATE INDEX spans_by_name ON spans (
-    name, type, status, trace_id, start_ns, end_ns,
+    experiment_id, name, type, status, trace_id, start_ns, end_ns,
     model_name, model_provider, input_cost, output_cost, total_cost
 );
 
 -- value and metadata are JSON; error and rationale are text, or a blob with the JSON of a claim
--- check.
+-- check. experiment_id and trace_ms repeat what the trace says.
 CREATE TABLE assessments (
     trace_id        TEXT NOT NULL,
     assessment_id   TEXT NOT NULL,
@@ -417,10 +424,21 @@ CREATE TABLE assessments (
     metadata        TEXT,
     number          REAL,
     is_number       INTEGER NOT NULL,
+    experiment_id   INTEGER NOT NULL,
+    trace_ms        INTEGER NOT NULL,
     PRIMARY KEY (trace_id, assessment_id)
 );
 
 CREATE INDEX assessments_by_name ON assessments (assessment_type, name);
+CREATE INDEX assessments_by_number
+    ON assessments (experiment_id, assessment_type, name, valid, is_number, number, trace_id);
+
+-- In the order of an index of MLflow's: the last digits of a mean depend on it.
+CREATE INDEX assessments_by_experiment ON assessments (experiment_id, name, valid);
+
+-- Those on behalf of all traces of a session.
+CREATE INDEX assessments_of_sessions ON assessments (experiment_id, assessment_type, name)
+WHERE instr(metadata, '"mlflow.trace.session":') > 0;
 
 -- What traces are linked to: runs and prompt versions, which lie elsewhere or nowhere.
 CREATE TABLE trace_links (

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _WAL_BYTES = 16 * 1024 * 1024
+_CACHE_KIB = 8 * 1024
 _OPTIONS: dict[str, Any] = {
     "isolation_level": None,
     "check_same_thread": False,
@@ -173,6 +174,8 @@ def _prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA synchronous = NORMAL")
     # A long view (a snapshot being copied) lets the write-ahead log grow; this cuts it afterwards.
     db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+    # SQLite's own 2 MiB are less than an index of 20,000 traces: each search would read it anew.
+    db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     # As in MLflow's SQL store: LIKE minds the case, ILIKE is written with lower().
     db.execute("PRAGMA case_sensitive_like = true")
 

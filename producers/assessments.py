@@ -81,7 +81,7 @@ class Assessments(LedgerStore):
             row = _existing(db, trace_id, assessment_id)
             existing = assessment_entity(row, self._arrived)
             _check_kind(existing, expectation, feedback)
-            value, error = json.loads(row.value), self._arrived(row.error)
+            value, error = row.value, self._arrived(row.error)
             if isinstance(existing, Expectation):
                 value = expectation.value if expectation is not None else value
             elif feedback is not None:

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 from mlflow.entities import Span, SpanStatusCode, TraceState
 from mlflow.tracing.constant import GenAiSemconvKey, SpanAttributeKey, TraceTagKey
-from mlflow.tracing.otel.translation import translate_span_when_storing
 from mlflow.tracing.utils import TraceJSONEncoder, try_json_loads
 from mlflow.tracing.utils.truncation import _get_truncated_preview
 from mlflow.utils.validation import _validate_trace_tag
 
-from mlflow_ledger.query import trace_details, trace_row
+from mlflow_ledger.bus import without_gc
+from mlflow_ledger.query import trace_row, trace_tags
 from mlflow_ledger.schemas import (
     Event,
     Figure,
@@ -32,6 +32,7 @@ from mlflow_ledger.schemas import (
 from .edge import LedgerStore
 from .experiments import existing_experiment
 from .older_mlflow import SpanNode, check_new_trace_id, cost_of, usage_of
+from .span_document import span_document
 from .trace_entities import valid_name, valid_session
 from .traces import check_experiment, purged_trace, trace_artifacts
 
@@ -43,6 +44,9 @@ _PART_BYTES = 256 * 1024
 _EXCERPT_CHARS = 32 * 1024
 _VALUE_CHARS = 1000
 _MOST_CHARS = 500
+_STATUS = "STATUS_CODE_"
+# Letters stand for themselves, so that searches for them find them.
+_written = TraceJSONEncoder(ensure_ascii=False).encode
 _HERE, _ARCHIVE = "TRACKING_STORE", "ARCHIVE_REPO"
 
 
@@ -64,7 +68,8 @@ class SpanLogging(LedgerStore):
         by_trace: dict[str, list[Span]] = {}
         for span in spans:
             by_trace.setdefault(span.trace_id, []).append(span)
-        told = {trace_id: self._told(given) for trace_id, given in by_trace.items()}
+        with without_gc():
+            told = {trace_id: self._told(given) for trace_id, given in by_trace.items()}
 
         def decide(db: sqlite3.Connection) -> list[Event]:
             rows = {trace_id: trace_row(db, trace_id) for trace_id in told}
@@ -98,9 +103,9 @@ class SpanLogging(LedgerStore):
     def _told(self, spans: list[Span]) -> _Told:
         """What the spans of one trace say, read as MLflow's store reads it."""
         found = _Findings()
-        pairs = [(_head(span), self._span_text(span, found)) for span in spans]
+        pairs = [self._span(span, found) for span in spans]
         ends = [span.end_time_ns for span in spans if span.end_time_ns is not None]
-        root = next((span for span in spans if span.parent_id is None), None)
+        root = next((head for head, _ in pairs if head.parent_id is None), None)
         tags = _resource_tags(spans) | found.tags
         location = tags.pop(TraceTagKey.SPANS_LOCATION, None)
         fields = {
@@ -122,16 +127,22 @@ class SpanLogging(LedgerStore):
         )
         return _Told(pairs, fields, content)
 
-    def _span_text(self, span: Span, found: _Findings) -> SpanText:
-        document = translate_span_when_storing(span)
+    def _span(self, span: Span, found: _Findings) -> tuple[SpanHead, SpanText]:
+        document = span_document(span)
         attributes = document.get("attributes", {})
-        usage = found.add(found.usages, span, attributes, SpanAttributeKey.CHAT_USAGE)
-        cost = found.add(found.costs, span, attributes, SpanAttributeKey.LLM_COST)
-        found.look(span, document, attributes)
-        # Letters stand for themselves, so that searches for them find them.
-        whole = json.dumps(document, cls=TraceJSONEncoder, ensure_ascii=False)
-        text = self._travelling(whole)
-        return SpanText(
+        # MLflow works out ids and status anew whenever they are asked for.
+        head = SpanHead(
+            span_id=span.span_id,
+            parent_id=span.parent_id,
+            status=document["status"]["code"].removeprefix(_STATUS),
+            start_ns=span.start_time_ns,
+            end_ns=span.end_time_ns,
+        )
+        usage = found.add(found.usages, head, attributes, SpanAttributeKey.CHAT_USAGE)
+        cost = found.add(found.costs, head, attributes, SpanAttributeKey.LLM_COST)
+        found.look(head, document, attributes)
+        text = self._travelling(_written(document))
+        return head, SpanText(
             name=span.name,
             span_type=span.span_type,
             text=text,
@@ -157,7 +168,7 @@ class _Findings:
     def add(
         self,
         nodes: list[SpanNode],
-        span: Span,
+        head: SpanHead,
         attributes: dict[str, Any],
         key: str,
     ) -> list[Figure] | None:
@@ -166,7 +177,7 @@ class _Findings:
         if isinstance(value, str):
             value = try_json_loads(value)
         data = value if isinstance(value, dict) else None
-        nodes.append(SpanNode(span.span_id, span.parent_id, data))
+        nodes.append(SpanNode(head.span_id, head.parent_id, data))
         if data is None:
             return None
         return [
@@ -175,7 +186,7 @@ class _Findings:
             if isinstance(number, int | float)
         ]
 
-    def look(self, span: Span, document: dict[str, Any], attributes: dict[str, Any]) -> None:
+    def look(self, head: SpanHead, document: dict[str, Any], attributes: dict[str, Any]) -> None:
         """Look for session, user, previews and tags of the trace."""
         session = attributes.get(SpanAttributeKey.SESSION_ID) or attributes.get(
             GenAiSemconvKey.CONVERSATION_ID
@@ -184,7 +195,7 @@ class _Findings:
             self.session_id = valid_session(_unquoted(session))
         if self.user_id is None and (user := attributes.get("user.id")):
             self.user_id = _unquoted(user)
-        if span.parent_id is None:
+        if head.parent_id is None:
             self.previews = _previews(document)
             self.tags |= _root_tags(attributes)
 
@@ -199,18 +210,8 @@ def _adds_up(nodes: list[SpanNode], aggregate: Callable[[list[SpanNode]], Any]) 
     return bool(aggregate(nodes))
 
 
-def _head(span: Span) -> SpanHead:
-    return SpanHead(
-        span_id=span.span_id,
-        parent_id=span.parent_id,
-        status=str(span.status.status_code.value),
-        start_ns=span.start_time_ns,
-        end_ns=span.end_time_ns,
-    )
-
-
-def _state(root: Span) -> str:
-    failed = root.status.status_code == SpanStatusCode.ERROR
+def _state(root: SpanHead) -> str:
+    failed = root.status == SpanStatusCode.ERROR.value
     return str((TraceState.ERROR if failed else TraceState.OK).value)
 
 
@@ -242,7 +243,7 @@ def _parts(
     filled = 0
     for pair in spans:
         size = sum(
-            len(text.encode("utf-8", "replace"))
+            len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
             for text in (pair[1].text, pair[1].excerpt, pair[1].name)
             if isinstance(text, str)
         )
@@ -256,8 +257,10 @@ def _parts(
 
 def _refuse_elsewhere(db: sqlite3.Connection, trace_ids: set[str]) -> None:
     """Traces whose spans are said to lie elsewhere take no more, in MLflow's words."""
-    tags = trace_details(db, trace_ids).tags
-    places = {t: tags.get(t, {}).get(TraceTagKey.SPANS_LOCATION) or _HERE for t in trace_ids}
+    if not trace_ids:
+        return
+    tagged = trace_tags(db, trace_ids, TraceTagKey.SPANS_LOCATION)
+    places = {trace_id: tagged.get(trace_id) or _HERE for trace_id in trace_ids}
     archived = sorted(t for t, place in places.items() if place == _ARCHIVE)
     others = sorted(t for t, place in places.items() if place not in (_ARCHIVE, _HERE))
     if archived and not others:
@@ -344,4 +347,4 @@ def _excerpt(document: dict[str, Any]) -> str:
         for key, value in document.get("attributes", {}).items()
     }
     short = {**document, "attributes": attributes, "events": []}
-    return json.dumps(short, cls=TraceJSONEncoder, ensure_ascii=False)[:_EXCERPT_CHARS]
+    return _written(short)[:_EXCERPT_CHARS]

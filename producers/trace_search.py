@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from mlflow.exceptions import MlflowException
@@ -21,23 +22,31 @@ __all__ = ["figures_filter", "trace_filters", "trace_orders"]
 
 _SPAN_COLUMNS = {"content": "text"}
 _ATTRIBUTES = "attributes."
+_REMEMBERED = 64
 _ORDERED = {
     "experiment_id", "timestamp_ms", "execution_time_ms", "status", "request_id",
     *(["end_time_ms"] if SINCE_3_18 else []),
 }  # fmt: skip
 
 
-def trace_filters(filter_string: str | None) -> list[Filter]:
-    """The comparisons of a filter."""
+@lru_cache(maxsize=_REMEMBERED)
+def trace_filters(filter_string: str | None) -> tuple[Filter, ...]:
+    """The comparisons of a filter; pages of one search ask for the same."""
     parsed = SearchTraceUtils.parse_search_filter_for_search_traces(filter_string)
-    return [_filter(c["type"], c["key"], c["comparator"].upper(), c["value"]) for c in parsed]
+    return tuple(_filter(c["type"], c["key"], c["comparator"].upper(), c["value"]) for c in parsed)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _parsed_order(clause: str) -> tuple[str, str, bool]:
+    kind, key, ascending = SearchTraceUtils.parse_order_by_for_search_traces(clause)
+    return kind, key, ascending
 
 
 def trace_orders(order_by: Sequence[str] | None) -> list[Order]:
     """The keys of an ``order_by``, none of them twice."""
     orders: list[Order] = []
     for clause in order_by or ():
-        kind, key, ascending = SearchTraceUtils.parse_order_by_for_search_traces(clause)
+        kind, key, ascending = _parsed_order(clause)
         if SearchTraceUtils.is_request_metadata(kind, "=") and key in FIGURES:
             raise MlflowException.invalid_parameter_value(
                 f"Ordering by reserved metadata '{key}' is not supported because it is "

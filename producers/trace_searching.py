@@ -22,7 +22,6 @@ from mlflow_ledger.query import (
     find_sessions,
     find_traces,
     trace_details,
-    trace_rows,
 )
 
 from .edge import LedgerStore, start_offset, whole
@@ -62,9 +61,9 @@ class TraceSearching(LedgerStore):
 
         def question(db: sqlite3.Connection) -> tuple[list[TraceInfo], int]:
             found = find_traces(db, search)
-            ids = found[:max_results]
+            rows = found[:max_results]
             with without_gc():
-                infos = trace_infos(trace_rows(db, ids), trace_details(db, ids), self._arrived)
+                infos = trace_infos(rows, trace_details(db, rows), self._arrived)
             return infos, len(found)
 
         infos, count = self._ask(question)

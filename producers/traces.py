@@ -178,9 +178,8 @@ class Traces(LedgerStore):
             named = key == TraceTagKey.TRACE_NAME
             if row is None and named:
                 raise Refused(Reason.MISSING, f"Trace with ID '{trace_id}' not found.", event)
-            tags = {} if row is None else trace_details(db, [trace_id]).tags.get(trace_id, {})
-            there = row is not None and row.trace_name is not None if named else key in tags
-            if not there:
+            tags = {} if row is None else trace_details(db, [row])[0][0]
+            if key not in tags:
                 msg = f"No trace tag with key '{key}' for trace with ID '{trace_id}'"
                 raise Refused(Reason.MISSING, msg, event)
             return [event]
@@ -239,8 +238,7 @@ class Traces(LedgerStore):
         return self._infos(db, [row])[0]
 
     def _infos(self, db: sqlite3.Connection, rows: Sequence[TraceRow]) -> list[TraceInfo]:
-        details = trace_details(db, [row.trace_id for row in rows])
-        return trace_infos(rows, details, self._arrived)
+        return trace_infos(rows, trace_details(db, rows), self._arrived)
 
     def _traces(
         self,

@@ -111,6 +111,7 @@ from .traces import (
     trace_row,
     trace_rows,
     trace_spans,
+    trace_tags,
 )
 from .webhooks import WebhookRow, all_webhooks, webhook_row, webhook_rows
 
@@ -226,6 +227,7 @@ __all__ = [
     "trace_row",
     "trace_rows",
     "trace_spans",
+    "trace_tags",
     "version_row",
     "webhook_row",
     "webhook_rows",

@@ -9,15 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .conditions import Filter, Sql
-from .trace_conditions import PART, TraceSearch, count_most, trace_conditions
+from .trace_conditions import (
+    PART,
+    TRACES,
+    TraceSearch,
+    count_most,
+    trace_conditions,
+    within,
+)
 
 __all__ = ["Aggregate", "MetricSearch", "gateway_cost", "metric_points"]
 
-_FROM = {
-    "TRACES": "traces t",
-    "SPANS": "traces t JOIN spans s ON s.trace_id = t.trace_id",
-    "ASSESSMENTS": "assessments a CROSS JOIN traces t ON t.trace_id = a.trace_id AND a.valid = 1",
-}
+_ASSESSMENTS = "assessments a INDEXED BY assessments_by_experiment"
 _VALUES = {
     ("TRACES", "trace_count"): "t.trace_id",
     ("TRACES", "session_count"): "t.session_id",
@@ -39,7 +42,7 @@ _DIMENSIONS = {
     "assessment_name": "a.name",
     "assessment_value": "a.value",
 }
-_TIMES = {"TRACES": "t.timestamp_ms", "SPANS": "s.start_ns", "ASSESSMENTS": "t.timestamp_ms"}
+_TIMES = {"TRACES": "t.timestamp_ms", "SPANS": "s.start_ns", "ASSESSMENTS": "a.trace_ms"}
 _NS = 1_000_000
 _COSTS = ("input_cost", "output_cost", "total_cost")
 _REAL = (*_COSTS, "assessment_value")
@@ -73,7 +76,6 @@ def metric_points(
     db: sqlite3.Connection, search: MetricSearch
 ) -> list[tuple[tuple[Any, ...], list[float | None]]]:
     """Of each group its dimensions, the beginning of its time first, and its aggregates."""
-    search = search._replace(experiment_ids=_living(db, search.experiment_ids))
     value = _VALUES.get((search.view, search.metric)) or f"{_OF[search.view]}.{search.metric}"
     keys = [_DIMENSIONS[name] for name in search.dimensions]
     if search.interval_s:
@@ -105,29 +107,9 @@ def metric_points(
     return points
 
 
-def _living(db: sqlite3.Connection, experiment_ids: Sequence[int]) -> list[int]:
-    """Those of some experiments that are there: asked once, not for each trace."""
-    rows = db.execute(
-        "SELECT experiment_id FROM experiments WHERE lifecycle <> 'purged' "
-        "AND experiment_id IN (SELECT value FROM json_each(?))",
-        (json.dumps(list(experiment_ids)),),
-    ).fetchall()
-    return [number for (number,) in rows]
-
-
 def _from_and_where(db: sqlite3.Connection, search: MetricSearch, value: str) -> Sql:
     by_span = search.view == "SPANS" and search.metric in _COSTS
-    traces = trace_conditions(db, TraceSearch(search.experiment_ids, search.filters))
-    if not by_span:
-        traces += _between(search, "t.timestamp_ms", 1)
-    if search.view == "SPANS" and _is_wide(db, search, traces):
-        # The plus keeps SQLite from looking up trace by trace: an index holds all of each span.
-        sql = Sql(" FROM spans s WHERE +s.trace_id IN (SELECT t.trace_id FROM traces t")
-        sql += traces
-        sql.add(")")
-    else:
-        sql = Sql(f" FROM {_FROM[search.view]}")
-        sql += traces
+    sql = _TABLES[search.view](db, search, by_span)
     if by_span:
         sql += _between(search, _TIMES["SPANS"], _NS)
     for column, wanted in search.own:
@@ -138,13 +120,55 @@ def _from_and_where(db: sqlite3.Connection, search: MetricSearch, value: str) ->
     return sql
 
 
+def _of_traces(db: sqlite3.Connection, search: MetricSearch, by_span: bool) -> Sql:
+    sql = Sql(f" FROM {TRACES}")
+    sql += trace_conditions(db, TraceSearch(search.experiment_ids, search.filters))
+    if not by_span:
+        sql += _between(search, "t.timestamp_ms", 1)
+    return sql
+
+
+def _of_spans(db: sqlite3.Connection, search: MetricSearch, by_span: bool) -> Sql:
+    bounded = not by_span and (search.start_ms is not None or search.end_ms is not None)
+    if not search.filters and not bounded:
+        return _within("spans s INDEXED BY spans_by_name", "s", search)
+    traces = _of_traces(db, search, by_span)
+    if not _is_wide(db, search, traces):
+        sql = Sql(traces.text.replace(TRACES, f"{TRACES} JOIN spans s USING (trace_id)", 1))
+        sql.values = traces.values
+        return sql
+    # The plus keeps SQLite from looking up trace by trace: an index holds all of each span.
+    sql = _within("spans s INDEXED BY spans_by_name", "s", search)
+    sql.add(f" AND +s.trace_id IN (SELECT t.trace_id{traces.text})", *traces.values)
+    return sql
+
+
+def _of_assessments(db: sqlite3.Connection, search: MetricSearch, by_span: bool) -> Sql:
+    sql = _within(_ASSESSMENTS, "a", search)
+    sql.add(" AND a.valid = 1")
+    sql += _between(search, _TIMES["ASSESSMENTS"], 1)
+    if search.filters:
+        traces = _of_traces(db, search, by_span)
+        sql.add(f" AND a.trace_id IN (SELECT t.trace_id{traces.text})", *traces.values)
+    return sql
+
+
+_TABLES = {"TRACES": _of_traces, "SPANS": _of_spans, "ASSESSMENTS": _of_assessments}
+
+
+def _within(tables: str, name: str, search: MetricSearch) -> Sql:
+    sql = Sql(f" FROM {tables} WHERE ")
+    sql += within(search.experiment_ids, name)
+    return sql
+
+
 def _is_wide(db: sqlite3.Connection, search: MetricSearch, traces: Sql) -> bool:
     """Whether the spans of a good part of all traces are counted."""
     if search.filters:
         return False
     least = count_most(db) // PART
-    sql = f"SELECT count(*) FROM (SELECT 1 FROM traces t{traces.text} LIMIT ?)"
-    return bool(db.execute(sql, [*traces.values, least + 1]).fetchone()[0] > least)
+    sql = f"SELECT 1{traces.text} LIMIT 1 OFFSET ?"
+    return db.execute(sql, [*traces.values, least]).fetchone() is not None
 
 
 def _between(search: MetricSearch, time: str, size: int) -> Sql:

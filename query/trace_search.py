@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,17 +10,21 @@ from typing import NamedTuple
 from .conditions import Filter, Sql
 from .trace_conditions import (
     PAIRS,
+    TRACES,
     TraceSearch,
     all_met,
     count_most,
-    count_traces,
+    has_more_traces,
     order_column,
+    page_conditions,
     trace_conditions,
 )
+from .traces import TraceRow
 
 __all__ = ["SessionRow", "correlated", "find_sessions", "find_traces"]
 
-_COUNTED = 200_000
+_ROW = ", ".join(f"p.{column}" for column in TraceRow._fields)
+_NEVER_MISSING = ("t.experiment_id", "t.timestamp_ms", "t.status", "t.trace_id")
 
 
 class SessionRow(NamedTuple):
@@ -30,41 +35,58 @@ class SessionRow(NamedTuple):
     last_ms: int
 
 
-def find_traces(db: sqlite3.Connection, search: TraceSearch) -> list[str]:
-    """The ids of the traces that a search finds, in order."""
+def find_traces(db: sqlite3.Connection, search: TraceSearch) -> list[TraceRow]:
+    """The traces that a search finds, in order."""
     if _walks(db, search):
         return _walked(db, search)
-    return _sorted(db, search, Sql("SELECT t.trace_id FROM live_traces t"))
+    return _sorted(db, search)
 
 
-def _sorted(db: sqlite3.Connection, search: TraceSearch, sql: Sql, *conditions: Sql) -> list[str]:
+def _sorted(db: sqlite3.Connection, search: TraceSearch, *more: Sql) -> list[TraceRow]:
+    table, conditions = page_conditions(db, search)
+    tables = Sql(f" FROM {table}")
     keys = []
     for number, order in enumerate(search.orders):
         column = order_column(order)
         if column is None:
-            sql.add(
+            tables.add(
                 f" LEFT JOIN {PAIRS[order.kind]} o{number} "
                 f"ON o{number}.trace_id = t.trace_id AND o{number}.key = ?",
                 order.key,
             )
             column = f"o{number}.value"
-        # What is missing comes last: SQLite's index has it there under DESC.
-        keys.append(f"{column} ASC NULLS LAST" if order.ascending else f"{column} DESC")
-    sql += trace_conditions(db, search)
-    for condition in conditions:
-        sql += condition
-    return _page(db, search, sql, keys)
+        keys.append((column, order.ascending))
+    for condition in (conditions, *more):
+        tables += condition
+    return _page(db, search, tables, keys)
 
 
-def _page(db: sqlite3.Connection, search: TraceSearch, sql: Sql, keys: Sequence[str]) -> list[str]:
+def _page(
+    db: sqlite3.Connection, search: TraceSearch, tables: Sql, keys: Sequence[tuple[str, bool]]
+) -> list[TraceRow]:
+    """A page of what is found; rows are read of those only that are on it."""
     ordered = {(order.kind, order.key) for order in search.orders}
     keys = list(keys)
     if ("attribute", "timestamp_ms") not in ordered:
-        keys.append("t.timestamp_ms DESC")
+        keys.append(("t.timestamp_ms", False))
     if ("attribute", "request_id") not in ordered:
-        keys.append("t.trace_id")
-    sql.add(f" ORDER BY {', '.join(keys)} LIMIT ? OFFSET ?", search.limit, search.offset)
-    return [trace_id for (trace_id,) in db.execute(sql.text, sql.values).fetchall()]
+        keys.append(("t.trace_id", True))
+    columns = ", ".join(f"{column} AS k{place}" for place, (column, _) in enumerate(keys))
+    sql = Sql(f"SELECT {_ROW} FROM (SELECT t.rowid AS found, {columns}")
+    sql += tables
+    inner = ", ".join(_ordered(key[0], key) for key in keys)
+    sql.add(f" ORDER BY {inner} LIMIT ? OFFSET ?", search.limit, search.offset)
+    outer = ", ".join(_ordered(f"k{place}", key) for place, key in enumerate(keys))
+    sql.add(f") CROSS JOIN main.traces p ON p.rowid = found ORDER BY {outer}")
+    return list(map(TraceRow._make, db.execute(sql.text, sql.values).fetchall()))
+
+
+def _ordered(term: str, key: tuple[str, bool]) -> str:
+    """A term of an order; what is missing comes last, as SQLite's index has it under DESC."""
+    column, ascending = key
+    if not ascending:
+        return f"{term} DESC"
+    return term if column in _NEVER_MISSING else f"{term} ASC NULLS LAST"
 
 
 def _walks(db: sqlite3.Connection, search: TraceSearch) -> bool:
@@ -78,19 +100,17 @@ def _walks(db: sqlite3.Connection, search: TraceSearch) -> bool:
     (order,) = search.orders
     if order.kind != "tag" or order_column(order) is not None:
         return False
-    everything = count_most(db)
-    there = count_traces(db, search.experiment_ids, _COUNTED)
-    return there * there > (search.limit + search.offset) * everything
+    least = math.isqrt((search.limit + search.offset) * count_most(db))
+    return has_more_traces(db, search.experiment_ids, least)
 
 
-def _walked(db: sqlite3.Connection, search: TraceSearch) -> list[str]:
+def _walked(db: sqlite3.Connection, search: TraceSearch) -> list[TraceRow]:
     """A page in the order of a tag: traces that have it, then those that do not."""
     (order,) = search.orders
-    tagged = Sql(" FROM trace_tags o CROSS JOIN live_traces t ON t.trace_id = o.trace_id")
+    tagged = Sql(f" FROM trace_tags o CROSS JOIN {TRACES} ON t.trace_id = o.trace_id")
     tagged += trace_conditions(db, search)
     tagged.add(" AND o.key = ? AND o.value IS NOT NULL", order.key)
-    sql = Sql(f"SELECT t.trace_id{tagged.text}", tagged.values)
-    found = _page(db, search, sql, [f"o.value {'ASC' if order.ascending else 'DESC'}"])
+    found = _page(db, search, Sql(tagged.text, tagged.values), [("o.value", order.ascending)])
     if len(found) == search.limit:
         return found
     (before,) = db.execute(f"SELECT count(*){tagged.text}", tagged.values).fetchone()
@@ -102,7 +122,7 @@ def _walked(db: sqlite3.Connection, search: TraceSearch) -> list[str]:
         "AND o.key = ? AND o.value IS NOT NULL)",
         [order.key],
     )
-    return found + _sorted(db, rest, Sql("SELECT t.trace_id FROM live_traces t"), untagged)
+    return found + _sorted(db, rest, untagged)
 
 
 def find_sessions(
@@ -126,7 +146,7 @@ def find_sessions(
         first_ms,
     )
     if filters:
-        sql.add(" AND session_id IN (SELECT t.session_id FROM live_traces t")
+        sql.add(" AND session_id IN (SELECT t.session_id FROM main.traces t")
         sql += trace_conditions(db, TraceSearch([experiment_id], filters))
         sql.add(
             " AND t.timestamp_ms = (SELECT min(timestamp_ms) FROM live_traces f "
@@ -154,7 +174,7 @@ def correlated(
         sql.add(", coalesce((" if number else "coalesce((")
         sql += all_met(db, TraceSearch(experiment_ids, filters))
         sql.add("), 0) AS b" if number else "), 0) AS a")
-    sql.add(" FROM live_traces t")
+    sql.add(f" FROM {TRACES}")
     sql += trace_conditions(db, TraceSearch(experiment_ids, base))
     sql.add(") SELECT count(*), total(a), total(b), total(a AND b) FROM looked_at")
     everything, ones, others, both = db.execute(sql.text, sql.values).fetchone()

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json
+
+from mlflow_ledger.consumers import ASSESSMENT_COLUMNS, ask_trace_details, assessment_details
 
 __all__ = [
+    "TRACE_COLUMNS",
     "AssessmentRow",
     "SpanRow",
     "TraceDetails",
@@ -19,53 +24,47 @@ __all__ = [
     "trace_row",
     "trace_rows",
     "trace_spans",
+    "trace_tags",
 ]
 
 
 class TraceRow(NamedTuple):
-    """One trace."""
+    """One trace; :func:`trace_details` reads its details."""
 
     trace_id: str
     experiment_id: int
     timestamp_ms: int
     execution_time_ms: int | None
     status: str
-    started: int
     client_request_id: str | None
     request_preview: str | None
     response_preview: str | None
-    trace_name: str | None
-    session_id: str | None
-    input_tokens: int | None
-    output_tokens: int | None
-    total_tokens: int | None
-    cache_read_input_tokens: int | None
-    cache_creation_input_tokens: int | None
-    cache_creation_input_tokens_above_1hr: int | None
-    input_cost: float | None
-    output_cost: float | None
-    total_cost: float | None
+    details: str | None
 
 
 class AssessmentRow(NamedTuple):
-    """One assessment; a claim check is a blob of JSON."""
+    """One assessment; value and metadata are parsed, a claim check is a mapping."""
 
     trace_id: str
     assessment_id: str
     assessment_type: str
     name: str
-    value: str
-    error: str | bytes | None
+    value: Any
+    error: str | Mapping[str, Any] | None
     created_ms: int
     updated_ms: int
     source_type: str
     source_id: str | None
     run_id: str | None
     span_id: str | None
-    rationale: str | bytes | None
+    rationale: str | Mapping[str, Any] | None
     overrides: str | None
     valid: int
-    metadata: str | None
+    metadata: dict[str, Any] | None
+
+
+TraceDetails = Sequence[Any]
+"""Tags and metadata of a trace, each a mapping, and the rows of its assessments."""
 
 
 class SpanRow(NamedTuple):
@@ -77,16 +76,9 @@ class SpanRow(NamedTuple):
     text: str | bytes
 
 
-class TraceDetails(NamedTuple):
-    """Tags, metadata and assessments, by trace."""
-
-    tags: dict[str, dict[str, str | None]]
-    metadata: dict[str, dict[str, str | None]]
-    assessments: dict[str, list[AssessmentRow]]
-
-
-_TRACE = f"SELECT {', '.join(TraceRow._fields)} FROM live_traces"
-_ASSESSMENT = f"SELECT {', '.join(AssessmentRow._fields)} FROM assessments"
+TRACE_COLUMNS = ", ".join(TraceRow._fields)
+_TRACE = f"SELECT {TRACE_COLUMNS} FROM live_traces"
+_ASSESSMENT = f"SELECT {', '.join(ASSESSMENT_COLUMNS)} FROM assessments"
 _IN_LIST = "trace_id IN (SELECT value FROM json_each(?))"
 
 
@@ -111,21 +103,26 @@ def trace_rows(
     return sorted(found, key=lambda row: places[row.trace_id])
 
 
-def trace_details(db: sqlite3.Connection, trace_ids: Iterable[str]) -> TraceDetails:
-    """What belongs to some traces."""
-    ids = json.dumps(list(trace_ids))
-    asked = [
-        db.execute(f"SELECT trace_id, key, value FROM {table} WHERE {_IN_LIST}", (ids,))
-        for table in ("trace_tags", "trace_metadata")
-    ]
-    assessments = db.execute(f"{_ASSESSMENT} WHERE {_IN_LIST} ORDER BY created_ms, rowid", (ids,))
-    details = TraceDetails({}, {}, {})
-    for kind, rows in zip((details.tags, details.metadata), asked, strict=True):
-        for trace_id, key, value in rows.fetchall():
-            kind.setdefault(trace_id, {})[key] = value
-    for row in assessments.fetchall():
-        details.assessments.setdefault(row[0], []).append(AssessmentRow._make(row))
-    return details
+def trace_details(db: sqlite3.Connection, rows: Sequence[TraceRow]) -> list[TraceDetails]:
+    """What belongs to some traces besides their rows, in this order."""
+    # One text for all is read in half the time.
+    texts = ",".join([row.details or "null" for row in rows])
+    found: list[Any] = _read(f"[{texts}]")
+    missing = [at for at, told in enumerate(found) if told is None]
+    asked = [ask_trace_details(db, rows[at].trace_id) for at in missing]
+    for at, read in zip(missing, asked, strict=True):
+        found[at] = read()
+    for row, told in zip(rows, found, strict=True):
+        if told[2]:
+            told[2] = [AssessmentRow(row.trace_id, *values) for values in told[2]]
+    return found
+
+
+def _read(document: str) -> Any:
+    try:
+        return from_json(document)  # in two thirds of the time
+    except ValueError:  # it is nested more deeply than that takes
+        return json.loads(document)
 
 
 def trace_spans(db: sqlite3.Connection, trace_ids: Iterable[str]) -> dict[str, list[SpanRow]]:
@@ -166,6 +163,15 @@ def trace_ids_until(
     return [trace_id for (trace_id,) in rows]
 
 
+def trace_tags(db: sqlite3.Connection, trace_ids: Iterable[str], key: str) -> dict[str, str | None]:
+    """The values of one tag of some traces, of those that have it."""
+    rows = db.execute(
+        f"SELECT trace_id, value FROM trace_tags WHERE {_IN_LIST} AND key = ?",
+        (json.dumps(list(trace_ids)), key),
+    ).fetchall()
+    return dict(rows)
+
+
 def trace_links(
     db: sqlite3.Connection, trace_ids: Iterable[str], kind: str
 ) -> set[tuple[str, str]]:
@@ -186,4 +192,4 @@ def assessment_row(
         "AND trace_id IN (SELECT trace_id FROM live_traces)",
         (trace_id, assessment_id),
     ).fetchone()
-    return None if row is None else AssessmentRow._make(row)
+    return None if row is None else AssessmentRow(trace_id, *assessment_details(row))

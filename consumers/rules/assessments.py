@@ -15,7 +15,6 @@ from mlflow_ledger.schemas import (
 )
 
 from .context import Context, rule, stored_text
-from .traces import has_trace
 
 __all__: list[str] = []
 
@@ -25,7 +24,7 @@ _REPLACED = ", ".join(
     for column in (
         "assessment_type", "name", "value", "error", "created_ms", "updated_ms", "source_type",
         "source_id", "run_id", "span_id", "rationale", "overrides", "valid", "metadata", "number",
-        "is_number",
+        "is_number", "experiment_id", "trace_ms",
     )
 )  # fmt: skip
 """One that comes again keeps its place among those of its trace."""
@@ -35,7 +34,10 @@ _TRUTH = {"yes": 1.0, "no": 0.0}
 
 @rule(AssessmentCreated)
 def _created(context: Context, event: AssessmentCreated) -> None:
-    if not has_trace(context, event.trace_id):
+    trace = context.row(
+        "SELECT experiment_id, timestamp_ms FROM traces WHERE trace_id = ?", event.trace_id
+    )
+    if trace is None:
         raise Refused(Reason.MISSING, f"Trace with ID '{event.trace_id}' not found.")
     if not event.merged:
         if event.overrides and not _exists(context, event.trace_id, event.overrides):
@@ -51,8 +53,10 @@ def _created(context: Context, event: AssessmentCreated) -> None:
             )
         _set_valid(context, event.trace_id, event.overrides, valid=False)
     said = event.content or _REDACTED
+    context.retell(event.trace_id)
     context.write(
-        "INSERT INTO assessments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?) "
+        "INSERT INTO assessments "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?) "
         f"ON CONFLICT DO UPDATE SET {_REPLACED}",
         event.trace_id,
         event.assessment_id,
@@ -70,12 +74,14 @@ def _created(context: Context, event: AssessmentCreated) -> None:
         event.overrides,
         said.metadata,
         *_number(said.value),
+        *trace,
     )
 
 
 @rule(AssessmentUpdated)
 def _updated(context: Context, event: AssessmentUpdated) -> None:
     _refuse_missing(context, event)
+    context.retell(event.trace_id)
     context.write(
         "UPDATE assessments SET updated_ms = ? WHERE trace_id = ? AND assessment_id = ?",
         event.updated_ms,
@@ -101,6 +107,7 @@ def _updated(context: Context, event: AssessmentUpdated) -> None:
 @rule(AssessmentDeleted)
 def _deleted(context: Context, event: AssessmentDeleted) -> None:
     (overrides,) = _refuse_missing(context, event)
+    context.retell(event.trace_id)
     _set_valid(context, event.trace_id, overrides, valid=True)
     context.write(
         "DELETE FROM assessments WHERE trace_id = ? AND assessment_id = ?",

@@ -79,6 +79,10 @@ class Context:
             known = self._numbers[sql, value] = int(row[0])
         return known
 
+    def retell(self, trace_id: str) -> None:
+        """Note that something of a trace changed that its details repeat."""
+        self.pending.traces.add(trace_id)
+
     def forget_number(self, sql: str, value: str) -> None:
         """The value has that number no more."""
         self._numbers.pop((sql, value), None)

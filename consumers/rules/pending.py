@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from .trace_details import write_trace_details
+
 __all__ = ["Latest", "Pending"]
 
 Latest = tuple[int, int, float, bool]
@@ -24,7 +26,7 @@ _METRIC = (
 class Pending:
     """Rows of tables that rules hardly read; whoever does read them has them written before."""
 
-    __slots__ = ("_db", "_latest", "changes", "chunks", "identities")
+    __slots__ = ("_db", "_latest", "changes", "chunks", "identities", "traces")
 
     def __init__(self, db: sqlite3.Connection) -> None:
         """Write to ``db``."""
@@ -32,6 +34,8 @@ class Pending:
         self.identities: list[tuple[int, int, bytes]] = []
         self.changes: list[tuple[int, str]] = []
         self.chunks: list[tuple[int, int, int, bytes]] = []
+        self.traces: set[str] = set()
+        """Traces of which something changed that their details repeat."""
         self._latest: dict[tuple[int, str], Latest] = {}
 
     def measure(self, run_no: int, key: str, measured: Latest) -> None:
@@ -68,10 +72,15 @@ class Pending:
         if self.changes:
             self._db.executemany(_CHANGE, self.changes)
             self.changes.clear()
+        if self.traces:
+            for trace_id in self.traces:
+                write_trace_details(self._db, trace_id)
+            self.traces.clear()
 
     def forget(self) -> None:
         """Forget what a transaction that is rolled back would have written."""
         self.identities.clear()
         self.changes.clear()
         self.chunks.clear()
+        self.traces.clear()
         self._latest.clear()

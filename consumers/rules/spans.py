@@ -26,7 +26,6 @@ from .traces import (
     create_trace,
     has_trace,
     refuse_elsewhere,
-    set_figures,
     set_pairs,
 )
 
@@ -48,6 +47,7 @@ _COLUMNS = (
     *TRACE_COSTS,
     "model_name",
     "model_provider",
+    "experiment_id",
 )
 _UPSERT = (
     f"INSERT INTO spans VALUES (?, ?, {', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO UPDATE SET "
@@ -55,60 +55,68 @@ _UPSERT = (
 )
 """A span that comes again keeps its place among those of its trace."""
 
-_UNDECIDED = (_IN_PROGRESS, "STATE_UNSPECIFIED")
+_KNOWN = f"SELECT experiment_id, started, {', '.join(FIGURES)} FROM traces WHERE trace_id = ?"
+_DESCRIBED = (
+    "UPDATE traces SET generation = generation + 1, execution_time_ms = CASE "
+    "WHEN ?1 AND ?3 IS NOT NULL THEN "
+    "max(coalesce(timestamp_ms + execution_time_ms, ?3), ?3) - min(timestamp_ms, ?2) "
+    "ELSE execution_time_ms END, "
+    "timestamp_ms = CASE WHEN ?1 THEN min(timestamp_ms, ?2) ELSE timestamp_ms END, "
+    "status = CASE WHEN ?4 IS NOT NULL AND status IN ('IN_PROGRESS', 'STATE_UNSPECIFIED') "
+    "THEN ?4 ELSE status END, "
+    "request_preview = coalesce(request_preview, ?5), "
+    "response_preview = coalesce(response_preview, ?6), "
+    "trace_name = coalesce(?7, trace_name), session_id = coalesce(session_id, ?8), "
+    + ", ".join(f"{column} = coalesce(?{9 + at}, {column})" for at, column in enumerate(FIGURES))
+    + f" WHERE trace_id = ?{9 + len(FIGURES)}"
+)
+"""One statement: each would write all of a long row, and its entries in indexes."""
 
 
 @rule(SpansLogged)
 def _spans_logged(context: Context, event: SpansLogged) -> None:
     content = event.content or SpansLoggedContent()
-    _find_or_create(context, event)
-    _write_spans(context, event, content)
-    context.write(
-        "UPDATE traces SET generation = generation + 1 WHERE trace_id = ?", event.trace_id
-    )
-    if event.more:
-        return
+    is_new = _find_or_create(context, event)
+    context.retell(event.trace_id)
     # As in MLflow, what was told of the trace as a whole counts only where these spans could
     # contradict it in more than times.
-    told, *known = context.row(
-        f"SELECT started, {', '.join(FIGURES)} FROM traces WHERE trace_id = ?",
-        event.trace_id,
-    )
+    experiment, told, *known = context.row(_KNOWN, event.trace_id)
+    _write_spans(context, event, content, experiment)
+    if event.more:
+        context.write(
+            "UPDATE traces SET generation = generation + 1 WHERE trace_id = ?", event.trace_id
+        )
+        return
     told = bool(told and (event.has_usage or event.has_cost or content.session_id))
-    if not told:
-        _stretch(context, event)
-    _describe(context, event, content)
+    figures: dict[str, float | None] = {}
     tokens, costs = known[: len(TRACE_TOKENS)], known[len(TRACE_TOKENS) :]
     if event.has_usage and not (told and any(value is not None for value in tokens)):
-        sums = total(_figures(context, event, "usage"), TRACE_TOKENS) or {}
-        counts = ((key, whole_number(value)) for key, value in sums.items())
-        set_figures(context, event.trace_id, [pair for pair in counts if pair[1] is not None])
+        sums = total(_figures(context, event, "usage", is_new), TRACE_TOKENS) or {}
+        figures |= {key: whole_number(value) for key, value in sums.items()}
     if event.has_cost and not (told and any(value is not None for value in costs)):
-        sums = total(_figures(context, event, "cost"), TRACE_COSTS) or {}
-        amounts = ((key, finite(value)) for key, value in sums.items())
-        set_figures(context, event.trace_id, [pair for pair in amounts if pair[1] is not None])
+        sums = total(_figures(context, event, "cost", is_new), TRACE_COSTS) or {}
+        figures |= {key: finite(value) for key, value in sums.items()}
+    _describe(context, event, content, stretches=not told, figures=figures)
 
 
-def _find_or_create(context: Context, event: SpansLogged) -> None:
+def _find_or_create(context: Context, event: SpansLogged) -> bool:
+    """Make the trace if it is not there; returns whether it was made."""
     trace_id = event.trace_id
     if has_trace(context, trace_id):
         refuse_elsewhere(context, trace_id, _elsewhere(context, trace_id))
-        return
+        return False
     if event.experiment_id is None or event.artifact_uri is None:
         raise Refused(
             Reason.MISSING, f"Cannot log spans to traces that no longer exist: '{trace_id}'."
         )
     experiment = experiment_number(event.experiment_id)
-    create_trace(context, trace_id, experiment, event.start_ms, event.state or _IN_PROGRESS)
-    if event.end_ms:
-        context.write(
-            "UPDATE traces SET execution_time_ms = ? - ? WHERE trace_id = ?",
-            event.end_ms,
-            event.start_ms,
-            trace_id,
-        )
+    took_ms = event.end_ms - event.start_ms if event.end_ms else None
+    create_trace(
+        context, trace_id, experiment, event.start_ms, event.state or _IN_PROGRESS, took_ms
+    )
     artifacts = KeyValue(key="mlflow.artifactLocation", value=event.artifact_uri)
     set_pairs(context, "trace_tags", trace_id, [artifacts])
+    return True
 
 
 def _elsewhere(context: Context, trace_id: str) -> str:
@@ -123,12 +131,13 @@ def _elsewhere(context: Context, trace_id: str) -> str:
     )
 
 
-def _write_spans(context: Context, event: SpansLogged, content: SpansLoggedContent) -> None:
+def _write_spans(
+    context: Context, event: SpansLogged, content: SpansLoggedContent, experiment: int
+) -> None:
     redacted = SpanText(text=None)
     rows = []
     for number, head in enumerate(event.spans):
         said = content.spans[number] if number < len(content.spans) else redacted
-        costs = dict.fromkeys(TRACE_COSTS) | _numbers(said.cost)
         rows.append(
             (
                 event.trace_id,
@@ -143,49 +152,35 @@ def _write_spans(context: Context, event: SpansLogged, content: SpansLoggedConte
                 said.excerpt,
                 _document(said.usage),
                 _document(said.cost),
-                *(finite(costs[key]) for key in TRACE_COSTS),
+                *(_costs(said.cost) if said.cost else _NO_COSTS),
                 said.model_name,
                 said.model_provider,
+                experiment,
             )
         )
     context.db.executemany(_UPSERT, rows)
 
 
-def _stretch(context: Context, event: SpansLogged) -> None:
-    """The trace begins with the first of its spans, and ends with the last."""
-    if event.end_ms is not None:
-        context.write(
-            "UPDATE traces SET execution_time_ms = "
-            "max(coalesce(timestamp_ms + execution_time_ms, ?2), ?2) - min(timestamp_ms, ?1) "
-            "WHERE trace_id = ?3",
-            event.start_ms,
-            event.end_ms,
-            event.trace_id,
-        )
+def _describe(
+    context: Context,
+    event: SpansLogged,
+    content: SpansLoggedContent,
+    *,
+    stretches: bool,
+    figures: dict[str, float | None],
+) -> None:
+    """What the spans tell of the trace; where it ``stretches`` to them, its times as well."""
     context.write(
-        "UPDATE traces SET timestamp_ms = min(timestamp_ms, ?) WHERE trace_id = ?",
+        _DESCRIBED,
+        stretches,
         event.start_ms,
-        event.trace_id,
-    )
-
-
-def _describe(context: Context, event: SpansLogged, content: SpansLoggedContent) -> None:
-    if event.state is not None:
-        context.write(
-            "UPDATE traces SET status = ? WHERE trace_id = ? AND status IN (?, ?)",
-            event.state,
-            event.trace_id,
-            *_UNDECIDED,
-        )
-    context.write(
-        "UPDATE traces SET request_preview = coalesce(request_preview, ?), "
-        "response_preview = coalesce(response_preview, ?), "
-        "trace_name = coalesce(?, trace_name), session_id = coalesce(session_id, ?) "
-        "WHERE trace_id = ?",
+        event.end_ms,
+        event.state,
         content.request_preview,
         content.response_preview,
         content.name,
         content.session_id,
+        *(figures.get(column) for column in FIGURES),
         event.trace_id,
     )
     if content.user_id is not None:
@@ -199,12 +194,16 @@ def _describe(context: Context, event: SpansLogged, content: SpansLoggedContent)
     set_pairs(context, "trace_tags", event.trace_id, [*content.tags, location])
 
 
-def _figures(context: Context, event: SpansLogged, column: str) -> Iterator[SpanFigures]:
+def _figures(
+    context: Context, event: SpansLogged, column: str, is_new: bool
+) -> Iterator[SpanFigures]:
     """Of the spans of this event, in its order, then of those that were there before."""
     said = event.content.spans if event.content else []
     for head, text in zip(event.spans, said, strict=False):
         given = text.usage if column == "usage" else text.cost
         yield SpanFigures(head.span_id, head.parent_id, None if given is None else _known(given))
+    if is_new:
+        return
     ids = {head.span_id for head in event.spans}
     for span_id, parent_id, document in context.db.execute(
         f"SELECT span_id, parent_id, {column} FROM spans WHERE trace_id = ? "
@@ -216,8 +215,12 @@ def _figures(context: Context, event: SpansLogged, column: str) -> Iterator[Span
             yield SpanFigures(span_id, parent_id, given)
 
 
-def _numbers(figures: list[Figure] | None) -> dict[str, float | None]:
-    return {figure.key: figure.value for figure in figures or ()}
+_NO_COSTS = (None,) * len(TRACE_COSTS)
+
+
+def _costs(figures: list[Figure]) -> list[float | None]:
+    given = {figure.key: figure.value for figure in figures}
+    return [finite(given.get(key)) for key in TRACE_COSTS]
 
 
 def _known(figures: list[Figure]) -> dict[str, float]:

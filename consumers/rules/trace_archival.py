@@ -30,6 +30,7 @@ def _archived(context: Context, event: TraceArchived) -> None:
     places = {SPANS_LOCATION: "ARCHIVE_REPO", _ARCHIVE: event.archive_uri}
     pairs = [KeyValue(key=key, value=value) for key, value in places.items()]
     set_pairs(context, "trace_tags", trace_id, pairs)
+    context.retell(trace_id)
 
 
 def _has_tag(context: Context, trace_id: str, key: str) -> bool:

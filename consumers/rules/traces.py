@@ -54,12 +54,17 @@ _TABLES = ("traces", "trace_tags", "trace_metadata", "spans", "assessments")
 def _started(context: Context, event: TraceStarted) -> None:
     experiment = experiment_number(event.experiment_id)
     content = event.content or TraceStartedContent()
-    if has_trace(context, event.trace_id):
+    known = context.row("SELECT experiment_id FROM traces WHERE trace_id = ?", event.trace_id)
+    if known is not None:
         refuse_elsewhere(
             context,
             event.trace_id,
             f"Cannot update traces that are no longer DB-backed: '{event.trace_id}'.",
         )
+        if known != (experiment,):
+            context.write(
+                "UPDATE spans SET experiment_id = ? WHERE trace_id = ?", experiment, event.trace_id
+            )
     else:
         create_trace(context, event.trace_id, experiment, event.start_ms, event.state)
     context.write(
@@ -94,6 +99,7 @@ def _started(context: Context, event: TraceStarted) -> None:
     )
     told = KeyValue(key=FINALIZED, value="true")
     set_pairs(context, "trace_metadata", event.trace_id, [*content.metadata, told])
+    context.retell(event.trace_id)
 
 
 @rule(TraceTagSet)
@@ -101,6 +107,7 @@ def _tag_set(context: Context, event: TraceTagSet) -> None:
     named = event.tag == _NAME
     _refuse_missing(context, event.trace_id, Reason.MISSING if named else Reason.BAD_REQUEST)
     value = None if event.content is None else event.content.value
+    context.retell(event.trace_id)
     if named:
         context.write("UPDATE traces SET trace_name = ? WHERE trace_id = ?", value, event.trace_id)
         return
@@ -126,6 +133,7 @@ def _tag_deleted(context: Context, event: TraceTagDeleted) -> None:
             Reason.MISSING,
             f"No trace tag with key '{event.tag}' for trace with ID '{event.trace_id}'",
         )
+    context.retell(event.trace_id)
 
 
 @rule(TraceDeleted)
@@ -162,15 +170,22 @@ def has_trace(context: Context, trace_id: str) -> bool:
 
 
 def create_trace(
-    context: Context, trace_id: str, experiment_id: int, start_ms: int, state: str
+    context: Context,
+    trace_id: str,
+    experiment_id: int,
+    start_ms: int,
+    state: str,
+    took_ms: int | None = None,
 ) -> None:
     """Make a trace of which no more is known."""
     context.write(
-        "INSERT INTO traces (trace_id, experiment_id, timestamp_ms, status, started) "
-        "VALUES (?, ?, ?, ?, 0)",
+        "INSERT INTO traces "
+        "(trace_id, experiment_id, timestamp_ms, execution_time_ms, status, started) "
+        "VALUES (?, ?, ?, ?, ?, 0)",
         trace_id,
         experiment_id,
         start_ms,
+        took_ms,
         state,
     )
 

@@ -43,6 +43,17 @@ def expectation(number: int, name: str, value: Any) -> Expectation:
     )  # fmt: skip
 
 
+def test_a_trace_with_much_to_say_is_found_whole(pair: Pair) -> None:
+    for number in (1, 2):
+        tags = {f"long{part}": "é" * 4000 for part in range(3 * (number - 1))}
+        start(pair, trace(number, "0", request_time=BEGIN_MS + number, tags={**tags, "k": "v"}))
+        said = feedback(number, "quality", {"nested": [[[1.5]]] * 3}, rationale="r" * 3000)
+        pair.ok("create_assessment", assessment=said)
+    for asked in ({}, {"filter_string": "tags.k = 'v'"}, {"order_by": ["tags.k"]}):
+        pair.ok("search_traces", locations=["0"], **asked)
+    pair.ok("get_trace_info", trace_id=trace_id(2))
+
+
 def fill(pair: Pair) -> None:
     """Nine traces, the last of them elsewhere; spans, links, assessments."""
     other = pair.make("create_experiment", name="other")
