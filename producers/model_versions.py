@@ -89,6 +89,7 @@ class ModelVersions(VersionSearching):
             run_id = source_run_id or (self._run_of(model_id) if model_id else run_id)
         unique = {tag.key: tag.value for tag in tags or ()}
         version_uid = str(uuid.uuid4())
+        carried = self._travelling(description)
 
         def say(uid: str) -> ModelVersionCreated:
             return ModelVersionCreated(
@@ -101,7 +102,7 @@ class ModelVersions(VersionSearching):
                     source=source,
                     storage_location=location,
                     run_link=run_link,
-                    description=self._travelling(description),
+                    description=carried,
                     tags=[KeyValue(key=key, value=text(value)) for key, value in unique.items()],
                 ),
             )

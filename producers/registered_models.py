@@ -107,13 +107,9 @@ class RegisteredModels(LedgerStore):
         self, name: str, description: str | None, deployment_job_id: str | None = None
     ) -> RegisteredModel:
         """Give a registered model another description, or none."""
+        content = DescriptionContent(description=self._travelling(description))
         self._about(
-            name,
-            lambda uid: RegisteredModelUpdated(
-                model_uid=uid,
-                name=name,
-                content=DescriptionContent(description=self._travelling(description)),
-            ),
+            name, lambda uid: RegisteredModelUpdated(model_uid=uid, name=name, content=content)
         )
         return self.get_registered_model(name)
 
