@@ -39,7 +39,7 @@ from .opening import begin_ledger, check_uri, open_ledger
 from .remote import RemoteState, RemoteView
 from .rules.trace_details import ASSESSMENT_COLUMNS, ask_trace_details, assessment_details
 from .rules.workspaces import name_conflicts
-from .scoped import scoped, workspace_of
+from .scoped import scoped
 from .sealing import Sealed, Sealing, archive_of, check_archive, seal
 from .segment import Segment
 from .service import Duty, Service, Status
@@ -209,7 +209,6 @@ __all__ = [
     "subtree_hash",
     "transaction",
     "unchecked",
-    "workspace_of",
 ]
 
 _LAZY = {

@@ -30,7 +30,6 @@ from mlflow_ledger.schemas import (
     event_types,
 )
 
-from .scoped import workspace_of
 
 __all__ = ["ExperimentFacts", "Foreseen", "Known", "KnownHere", "ModelFacts"]
 
@@ -196,7 +195,7 @@ class Known:
             "SELECT m.uid, coalesce(max(version), 0) FROM registered_models m "
             "LEFT JOIN model_versions USING (model_no) "
             "WHERE name = ? AND workspace = ? GROUP BY m.model_no",
-            (name, workspace_of(state)),
+            (name, getattr(state, "workspace", DEFAULT_WORKSPACE)),
         ).fetchone()
         if row is not None:
             _keep(self._models, name, ModelFacts(*row), _MOST_MODELS)

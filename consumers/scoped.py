@@ -15,7 +15,7 @@ from typing import Any
 
 from mlflow_ledger.schemas import DEFAULT_WORKSPACE
 
-__all__ = ["Scoped", "scoped", "workspace_of"]
+__all__ = ["Scoped", "scoped"]
 
 _HERE = "SELECT * FROM main.{table} WHERE workspace = {workspace}"
 _OF_EXPERIMENT = (
@@ -65,11 +65,6 @@ class Scoped:
 def scoped(db: sqlite3.Connection, workspace: str) -> sqlite3.Connection:
     """A state as a workspace sees it."""
     return Scoped(db, workspace)  # type: ignore[return-value]  # it has what readers use
-
-
-def workspace_of(db: sqlite3.Connection) -> str:
-    """The workspace in which names are looked up: that of a scoped state, else the default one."""
-    return str(getattr(db, "workspace", DEFAULT_WORKSPACE))
 
 
 @lru_cache(maxsize=2048)

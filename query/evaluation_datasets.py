@@ -6,10 +6,10 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from mlflow_ledger.consumers import workspace_of
 
 from .conditions import Filter, Order, Sql, compare, ilike_sqlite
 from .items import Item, find_items
+from .rows import workspace_of
 
 __all__ = ["evaluation_records", "find_evaluation_datasets", "known_records"]
 

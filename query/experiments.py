@@ -6,10 +6,9 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from mlflow_ledger.consumers import workspace_of
 
 from .conditions import Filter, Order, Sql, compare, ilike_sqlite
-from .rows import rows_of_each
+from .rows import rows_of_each, workspace_of
 
 __all__ = ["ExperimentRow", "experiment_by_name", "experiment_row", "find_experiments"]
 

@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from mlflow_ledger.consumers import workspace_of
 
 from .conditions import Sql
+from .rows import workspace_of
 
 __all__ = [
     "Item",

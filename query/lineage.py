@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, replace
 
-from mlflow_ledger.consumers import Ledger, scoped, workspace_of
+from mlflow_ledger.consumers import Ledger, scoped
 from mlflow_ledger.schemas import DEFAULT_WORKSPACE, ModelVersionCreated, SettingsError, format_time
 
 from .address import LATEST, Unknown
@@ -30,6 +30,7 @@ from .provenance import (
     text_of,
 )
 from .registry import DELETED_STAGE, alias_version, model_uid
+from .rows import workspace_of
 from .workspace import check_workspace
 
 __all__ = [
