@@ -196,7 +196,7 @@ def _restore_blobs(
 def _key(record: Record) -> str | None:
     """The key that the event was published with."""
     try:
-        return decode(record.envelope.type, record.head, record.content).key
+        return decode(record.envelope.type, record.head).key
     except DecodeError:
         return None
 
