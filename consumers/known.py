@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from mlflow_ledger.bus import Appending, acting_in
 from mlflow_ledger.schemas import (
+    DEFAULT_WORKSPACE,
     ArtifactEvent,
     CommandRejected,
     Event,
@@ -29,7 +30,6 @@ from mlflow_ledger.schemas import (
     WorkspaceDeleted,
     event_types,
 )
-
 
 __all__ = ["ExperimentFacts", "Foreseen", "Known", "KnownHere", "ModelFacts"]
 

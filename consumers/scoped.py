@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from mlflow_ledger.schemas import DEFAULT_WORKSPACE
-
 __all__ = ["Scoped", "scoped"]
 
 _HERE = "SELECT * FROM main.{table} WHERE workspace = {workspace}"

@@ -6,7 +6,6 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-
 from .conditions import Filter, Order, Sql, compare, ilike_sqlite
 from .items import Item, find_items
 from .rows import workspace_of

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-
 from .conditions import Sql
 from .rows import workspace_of
 

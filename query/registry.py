@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-
 from .conditions import Filter, Order, Sql, compare, ilike_sqlite
 from .rows import rows_of_each, workspace_of
 

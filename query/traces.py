@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from mlflow_ledger.consumers import ASSESSMENT_COLUMNS, ask_trace_details, assessment_details
-
 __all__ = [
     "TRACE_COLUMNS",
     "AssessmentRow",
@@ -78,7 +76,6 @@ class SpanRow(NamedTuple):
 
 TRACE_COLUMNS = ", ".join(TraceRow._fields)
 _TRACE = f"SELECT {TRACE_COLUMNS} FROM live_traces"
-_ASSESSMENT = f"SELECT {', '.join(ASSESSMENT_COLUMNS)} FROM assessments"
 _IN_LIST = "trace_id IN (SELECT value FROM json_each(?))"
 
 
@@ -109,6 +106,8 @@ def trace_details(db: sqlite3.Connection, rows: Sequence[TraceRow]) -> list[Trac
     texts = ",".join([row.details or "null" for row in rows])
     found: list[Any] = _read(f"[{texts}]")
     missing = [at for at, told in enumerate(found) if told is None]
+    from mlflow_ledger.consumers import ask_trace_details  # who asks for help waits for none of it
+
     asked = [ask_trace_details(db, rows[at].trace_id) for at in missing]
     for at, read in zip(missing, asked, strict=True):
         found[at] = read()
@@ -187,9 +186,11 @@ def assessment_row(
     db: sqlite3.Connection, trace_id: str, assessment_id: str
 ) -> AssessmentRow | None:
     """One assessment of a trace that is there, or None."""
+    from mlflow_ledger.consumers import ASSESSMENT_COLUMNS, assessment_details
+
     row = db.execute(
-        f"{_ASSESSMENT} WHERE trace_id = ? AND assessment_id = ? "
-        "AND trace_id IN (SELECT trace_id FROM live_traces)",
+        f"SELECT {', '.join(ASSESSMENT_COLUMNS)} FROM assessments "
+        "WHERE trace_id = ? AND assessment_id = ? AND trace_id IN (SELECT trace_id FROM live_traces)",
         (trace_id, assessment_id),
     ).fetchone()
     return None if row is None else AssessmentRow(trace_id, *assessment_details(row))

@@ -67,9 +67,9 @@ def test_help_names_every_command_and_an_example() -> None:
     assert examples(text)
     assert COMMANDS == [
         "approve", "archive", "asyncapi", "audit", "backup", "changes", "check", "checkpoint",
-        "collect", "consume", "forward", "history", "keygen", "lineage", "log", "openlineage",
-        "prove", "rebuild", "redact", "replay", "restore", "rules", "serve", "spool", "sql",
-        "stats", "verify", "webhooks",
+        "collect", "consume", "create", "forward", "history", "keygen", "lineage", "log",
+        "openlineage", "prove", "rebuild", "redact", "replay", "restore", "rules", "serve",
+        "spool", "sql", "stats", "verify", "webhooks",
     ]  # fmt: skip
     for name in COMMANDS:
         summary = program.commands[name].get_short_help_str(100)
@@ -332,7 +332,8 @@ def test_stats_explains_what_the_folder_takes_on_disk(copy: Ledger) -> None:
     [
         name
         for name in COMMANDS
-        if name not in ("asyncapi", "check", "consume", "forward", "keygen", "restore", "spool")
+        if name
+        not in ("asyncapi", "check", "consume", "create", "forward", "keygen", "restore", "spool")
     ],
 )
 def test_a_missing_ledger_is_named_and_not_made(name: str, tmp_path: Path) -> None:
