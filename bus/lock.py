@@ -40,17 +40,27 @@ class FileLock:
         self._path_text = str(path)
         self._make_folder = make_folder
         self._threads = threading.Lock()
+        self._holder = 0
         self._descriptor: int | None = None
         self._inode = 0
 
     def __enter__(self) -> Self:
-        """Wait for the lock."""
-        self._threads.acquire()
+        """Wait for the lock.
+
+        Raises:
+            RuntimeError: this very thread holds it, and would wait for ever.
+        """
+        if not self._threads.acquire(blocking=False):
+            if self._holder == threading.get_ident():
+                msg = f"the thread that holds the lock {self.path} waits for it"
+                raise RuntimeError(msg)
+            self._threads.acquire()
         try:
             self._flock(fcntl.LOCK_EX)
         except BaseException:
             self._threads.release()
             raise
+        self._holder = threading.get_ident()
         return self
 
     def __exit__(
@@ -60,6 +70,7 @@ class FileLock:
         trace: TracebackType | None,
     ) -> None:
         """Release the lock."""
+        self._holder = 0
         if self._descriptor is not None:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         self._threads.release()
@@ -76,6 +87,7 @@ class FileLock:
         except BaseException:
             self._threads.release()
             raise
+        self._holder = threading.get_ident()
         return True
 
     def release(self) -> None:

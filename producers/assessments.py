@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlflow.entities import Assessment, Expectation, Feedback
+from mlflow.entities import Assessment
 from mlflow.entities.assessment import ExpectationValue, FeedbackValue
 from mlflow.exceptions import MlflowException
 from mlflow.tracing.utils import generate_assessment_id
@@ -18,6 +18,7 @@ from mlflow_ledger.schemas import (
     AssessmentCreated,
     AssessmentDeleted,
     AssessmentUpdated,
+    ClaimCheck,
     Event,
     Reason,
     Refused,
@@ -29,6 +30,7 @@ from .trace_entities import assessment_entity
 
 __all__ = ["Assessments", "assessment_created"]
 
+_FEEDBACK, _EXPECTATION = "feedback", "expectation"
 Travel = Callable[[str | None], Text]
 
 
@@ -76,23 +78,26 @@ class Assessments(LedgerStore):
     ) -> Assessment:
         """Change what is given, as MLflow's values; metadata is added to what is there."""
         updated_ms = now_ms()
+        new_reason = self._travelling(rationale)
+        new_error = None if feedback is None else self._travelling(_error(feedback))
 
         def decide(db: sqlite3.Connection) -> list[Event]:
             row = _existing(db, trace_id, assessment_id)
-            existing = assessment_entity(row, self._arrived)
-            _check_kind(existing, expectation, feedback)
-            value, error = row.value, self._arrived(row.error)
-            if isinstance(existing, Expectation):
+            _check_kind(row.assessment_type, expectation, feedback)
+            value, error = row.value, _kept(row.error)
+            reason = new_reason if rationale is not None else _kept(row.rationale)
+            if row.assessment_type == _EXPECTATION:
                 value = expectation.value if expectation is not None else value
+                reason = None  # an expectation keeps none
             elif feedback is not None:
-                value, error = feedback.value, _error(feedback)
-            merged = {**(existing.metadata or {}), **(metadata or {})}
+                value, error = feedback.value, new_error
+            merged = {**(row.metadata or {}), **(metadata or {})}
             content = AssessmentContent(
                 name=name if name is not None else row.name,
                 value=json.dumps(value),
-                error=self._travelling(error),
+                error=error,
                 source_id=row.source_id,
-                rationale=self._travelling(_rationale(existing, rationale)),
+                rationale=reason,
                 metadata=json.dumps(merged) if merged else None,
             )
             return [
@@ -159,9 +164,9 @@ def assessment_created(
 
 def _value(assessment: Assessment) -> tuple[str, Any, str | None]:
     if assessment.feedback is not None:
-        return "feedback", assessment.feedback.value, _error(assessment.feedback)
+        return _FEEDBACK, assessment.feedback.value, _error(assessment.feedback)
     if assessment.expectation is not None:
-        return "expectation", assessment.expectation.value, None
+        return _EXPECTATION, assessment.expectation.value, None
     if assessment.issue is not None:
         return "issue", assessment.issue.to_dictionary(), None
     raise MlflowException.invalid_parameter_value(
@@ -174,27 +179,25 @@ def _error(feedback: FeedbackValue) -> str | None:
 
 
 def _check_kind(
-    existing: Assessment, expectation: ExpectationValue | None, feedback: FeedbackValue | None
+    existing: str, expectation: ExpectationValue | None, feedback: FeedbackValue | None
 ) -> None:
     if expectation is not None and feedback is not None:
         raise MlflowException.invalid_parameter_value(
             "Cannot specify both `expectation` and `feedback` parameters."
         )
-    if expectation is not None and not isinstance(existing, Expectation):
+    if expectation is not None and existing != _EXPECTATION:
         raise MlflowException.invalid_parameter_value(
             "Cannot update expectation value on a Feedback assessment."
         )
-    if feedback is not None and not isinstance(existing, Feedback):
+    if feedback is not None and existing != _FEEDBACK:
         raise MlflowException.invalid_parameter_value(
             "Cannot update feedback value on an Expectation assessment."
         )
 
 
-def _rationale(existing: Assessment, rationale: str | None) -> str | None:
-    """An expectation keeps none."""
-    if isinstance(existing, Expectation):
-        return None
-    return rationale if rationale is not None else existing.rationale
+def _kept(text: str | Mapping[str, Any] | None) -> Text:
+    """A text as it stands in the state, to be said again."""
+    return text if text is None or isinstance(text, str) else ClaimCheck.model_validate(text)
 
 
 def _existing(db: sqlite3.Connection, trace_id: str, assessment_id: str) -> AssessmentRow:

@@ -131,3 +131,18 @@ def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
 def test_a_forked_child_neither_keeps_nor_drops_its_parents_lock(tmp_path: Path) -> None:
     """In a process of its own, since this one may have threads."""
     assert run("lock_and_fork", tmp_path) == "ok"
+
+
+def test_who_holds_it_does_not_wait_for_it(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "lock")
+    with lock, pytest.raises(RuntimeError, match="holds the lock"), lock:
+        pass
+    with lock:
+        assert not lock.try_acquire()
+    assert lock.try_acquire()
+    with pytest.raises(RuntimeError, match="holds the lock"), lock:
+        pass
+    lock.release()
+    with lock:
+        lock.path.touch()
+    lock.close()
