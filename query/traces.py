@@ -190,7 +190,8 @@ def assessment_row(
 
     row = db.execute(
         f"SELECT {', '.join(ASSESSMENT_COLUMNS)} FROM assessments "
-        "WHERE trace_id = ? AND assessment_id = ? AND trace_id IN (SELECT trace_id FROM live_traces)",
+        "WHERE trace_id = ? AND assessment_id = ? "
+        "AND trace_id IN (SELECT trace_id FROM live_traces)",
         (trace_id, assessment_id),
     ).fetchone()
     return None if row is None else AssessmentRow(trace_id, *assessment_details(row))
