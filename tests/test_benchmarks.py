@@ -176,6 +176,7 @@ def contents(store: Store, run: Run) -> list[object]:
     return [info, run.data.params, run.data.tags, run.data.metrics, points]
 
 
+@pytest.mark.brokers
 def test_a_group_runs_alone_and_prints_a_table(tmp_path: Path) -> None:
     done = program("--only", "batches", "--folder", str(tmp_path))
     assert done.returncode == 0, done.stderr

@@ -31,6 +31,7 @@ ELSEWHERE = (
     "backup.",
     "restore.",
     "redact.",
+    "erase.",
 )
 STEPS = [step for step in FAILPOINTS if not step.startswith(ELSEWHERE)]
 """The steps of append, fold, catch-up and rebuild; other tests kill at the others."""

@@ -17,7 +17,7 @@ from mlflow_ledger.schemas import event_types
 from .folding import LEDGER_ID, PARTITIONS, Bench, Clock, State
 from .histories import History
 
-SHARDS = 5
+SHARDS = 3
 HISTORIES = 100
 EVENTS = 200
 """Together SHARDS x HISTORIES histories, of at least EVENTS events each."""

@@ -199,6 +199,7 @@ else:
 """
 
 
+@pytest.mark.brokers
 def test_mlflow_reads_a_read_only_mount(folder: Path, open_path: Path) -> None:
     """In a mount name space of its own, so that nothing else sees it; a writer stays outside."""
     if subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode:

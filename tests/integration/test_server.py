@@ -201,6 +201,7 @@ def test_errors_come_over_http_as_mlflow_has_them(client: MlflowClient) -> None:
     assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
+@pytest.mark.brokers
 def test_the_ui_starts_on_a_ledger_that_is_not_there_yet(tmp_path: Path) -> None:
     """`mlflow ui` as the README has it, with the four workers it takes by default."""
     command = [MLFLOW, "ui", "--backend-store-uri", "ledger:./store"]

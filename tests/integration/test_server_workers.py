@@ -15,12 +15,12 @@ from tests.kafka.servers import servers
 from .programs import MLFLOW, PYTHON, SCRIPTS, Server, last_json, run, serving
 from .retries import CREATES, REPEATED, TIMES, Conversation
 
+pytestmark = pytest.mark.brokers
+
 PROCESSES, THREADS, ROUNDS, WORKERS = 2, 4, 5, 4
 
 
-@pytest.fixture(
-    scope="module", params=["embedded", pytest.param("kafka", marks=pytest.mark.brokers)]
-)
+@pytest.fixture(scope="module", params=["embedded", "kafka"])
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:

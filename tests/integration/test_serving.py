@@ -53,6 +53,7 @@ def test_models_predict(trained: Trained, rows: Any, expected: list[int], tmp_pa
     assert answer == {"predictions": expected}
 
 
+@pytest.mark.brokers
 def test_batch_scoring(trained: Trained, tmp_path: Path) -> None:
     """`pyfunc.load_model` in a script that sets its own tracking URI, of a model by alias."""
     uri = f"ledger://{trained.store}"

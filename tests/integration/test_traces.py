@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mlflow import MlflowClient
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -90,6 +91,7 @@ def exported(folder: Path, store: str) -> list[dict[str, Any]]:
     return [trace.to_dict() for trace in traces]
 
 
+@pytest.mark.brokers
 def test_attachments_and_large_spans(tmp_path: Path) -> None:
     """In process and over HTTP, what is read back is what MLflow's own store has."""
     found = []

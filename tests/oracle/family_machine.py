@@ -58,7 +58,7 @@ def play(
     calls: Calls,
     look: Look,
     *,
-    examples: int = 25,
+    examples: int = 12,
     steps: int = 30,
 ) -> None:
     """Play random histories of ``calls``, and look at the end of each."""

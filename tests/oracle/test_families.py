@@ -15,7 +15,7 @@ from .family_machine import play
 from .methods import INHERITED, SMALL_FAMILIES
 from .pair import Factory, Template
 
-EXAMPLES = int(os.environ.get("MLFLOW_LEDGER_FAMILIES_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("MLFLOW_LEDGER_FAMILIES_EXAMPLES", "6"))
 NOT_DRAWN = {
     "resolve_trace_archival_config": "reads what a server was started with",
     "supports_trace_archival": "says what a store can do",

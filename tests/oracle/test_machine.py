@@ -408,7 +408,7 @@ def test_random_histories(
     OUTCOMES.clear()
     run_state_machine_as_test(
         machine,
-        settings=bounds(1500 if long else 25, 80 if long else 50),
+        settings=bounds(1500 if long else 15, 80 if long else 50),
     )
     if long:  # in fewer histories a rare one may be missing
         assert {method for method in METHODS if not OUTCOMES[method, True]} == set()

@@ -219,7 +219,8 @@ def test_stages(pair: Pair, stage: Any, archive: Any) -> None:
             stage=stage,
             archive_existing_versions=archive,
         )
-        look.at_registry(pair)
+        pair.call("search_model_versions")
+    look.at_registry(pair)
     for stages in ([stage], ["Staging", stage], ["production", "PRODUCTION"], [], None):
         pair.call("get_latest_versions", name="m", stages=stages)
 
@@ -237,7 +238,8 @@ def test_aliases(pair: Pair, alias: Any) -> None:
     for version in (1, 1, "2", 9):
         pair.call("set_registered_model_alias", name="m", alias=alias, version=version)
         pair.call("get_model_version_by_alias", name="m", alias=alias)
-        look.at_registry(pair)
+        pair.call("get_registered_model", name="m")
+    look.at_registry(pair)
     pair.ok("set_registered_model_alias", name="m", alias="second", version=2)
     pair.ok("delete_model_version", name="m", version=2)
     look.at_registry(pair)

@@ -152,6 +152,7 @@ def test_who_comes_second_is_told(process: Process, place: str, home: Path) -> N
     assert {e.name for e in client.search_experiments()} == {"Default", *names}
 
 
+@pytest.mark.brokers
 def test_a_service_that_was_killed_and_started_again(process: Process, place: str) -> None:
     client = client_of(place, process.url)
     run_id = client.create_run("0").info.run_id
@@ -266,6 +267,7 @@ def test_statements_travel_together(place: str, home: Path, tmp_path: Path) -> N
         ledger.close()
 
 
+@pytest.mark.brokers
 def test_commands_that_need_more_say_what(place: str, tmp_path: Path, home: Path) -> None:
     uri = f"{place}?query=http://127.0.0.1:9"
     for words in (["log", uri], ["rebuild", uri], ["sql", uri, "SELECT 1"], ["serve", uri]):
@@ -349,6 +351,7 @@ def status_of(url: str) -> int | None:
         return None
 
 
+@pytest.mark.brokers
 def test_other_machines_need_a_token_or_a_word(tmp_path: Path) -> None:
     uri = f"ledger:{tmp_path}/store"
     run(tmp_path, PYTHON, "-c", f"import mlflow; mlflow.set_tracking_uri({uri!r});"

@@ -45,6 +45,7 @@ def test_processes_killed_at_any_moment() -> None:
     assert "all holds" in done.stdout
 
 
+@pytest.mark.brokers
 def test_a_short_day() -> None:
     """Too short to say anything of memory; the rest of what a day promises holds."""
     done = soak("day", "--runs=200", "--points=10000", "--growth=100")
