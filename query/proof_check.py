@@ -1,8 +1,8 @@
 """Check a proof of mlflow-ledger without mlflow-ledger: ``python proof_check.py PROOF KEY.pub``.
 
 It needs Python's hashlib and the package cryptography, and shows who said what, when, in a log
-whose root the key has signed; it stands on its own, and bundles hold a copy. docs/proofs.md says
-what a proof is.
+whose root the key has signed; whether that makes the entity what the proof calls it is left to the
+reader. It stands on its own, and bundles hold a copy. docs/proofs.md says what a proof is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -60,6 +61,7 @@ def node(left: bytes, right: bytes) -> bytes:
 
 def main(proof: dict[str, Any], key: Ed25519PublicKey) -> None:
     """Check each event, and say what its header says."""
+    require(bool(proof["events"]), "the proof holds no event")
     for event in proof["events"]:
         origin, size, root = signed(proof["checkpoints"][event["tree"]], key)
         header, head = event["header"].encode(), base64.b64decode(event["head"])
@@ -75,10 +77,30 @@ def main(proof: dict[str, Any], key: Ed25519PublicKey) -> None:
         require(root_of(leaf, event["leaf"], size, path) == root, "it is not what was signed")
         said = json.loads(header)
         print(f"{said['time']} {said['actor']}: {said['type']} {said['subject']}")
+    print(
+        f"signed; whether these events make {proof['entity']!r} is yours to read", file=sys.stderr
+    )
+
+
+def read(proof: str, key: str) -> tuple[dict[str, Any], Ed25519PublicKey]:
+    """The two files."""
+    public_key = serialization.load_pem_public_key(Path(key).read_bytes())
+    if not isinstance(public_key, Ed25519PublicKey):
+        sys.exit(f"{key} holds no Ed25519 key")
+    return json.loads(Path(proof).read_text("utf-8")), public_key
 
 
 if __name__ == "__main__":
-    public_key = serialization.load_pem_public_key(Path(sys.argv[2]).read_bytes())
-    if not isinstance(public_key, Ed25519PublicKey):
-        sys.exit(f"{sys.argv[2]} holds no Ed25519 key")
-    main(json.loads(Path(sys.argv[1]).read_text("utf-8")), public_key)
+    try:
+        _, proof_file, key_file = sys.argv
+    except ValueError:
+        sys.exit("usage: python proof_check.py PROOF KEY.pub")
+    try:
+        main(*read(proof_file, key_file))
+    except InvalidSignature:
+        sys.exit("a checkpoint was changed after the key had signed it")
+    except OSError as error:
+        sys.exit(f"{error.filename} cannot be read: {error.strerror}")
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        said = f"{type(error).__name__}: {error}"
+        sys.exit(f"{proof_file} is no proof, or {key_file} no public key ({said})")

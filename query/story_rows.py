@@ -119,7 +119,8 @@ def _chapter(action: str) -> str:
 
 def _detail(event: Event, redacted: bool) -> dict[str, Any]:
     if isinstance(event, ArtifactLogged):
-        return {"files": {event.path.rsplit("/", 1)[-1]: event.digest}, "bytes": event.size_bytes}
+        path = event.path.partition("/artifacts/")[2] or event.path
+        return {"files": {path: event.digest}, "bytes": event.size_bytes}
     if isinstance(event, RunDataLogged) and event.content is not None:
         detail: dict[str, Any] = {}
         last: dict[str, float] = {}

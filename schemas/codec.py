@@ -76,7 +76,7 @@ def decode(type_name: str, head: bytes, content: bytes | None = None) -> Event:
                 values["content"] = body
         return event.model_validate(values)
     except (ValidationError, EOFError, IndexError, ValueError, TypeError) as error:
-        msg = f"a {type_name} of {len(head)} bytes cannot be read: {error}"
+        msg = f"a {type_name} of {len(head)} bytes cannot be read: {error or type(error).__name__}"
         raise DecodeError(msg) from error
 
 

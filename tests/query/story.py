@@ -167,9 +167,9 @@ def _train(story: Story) -> None:
     )
     _log_file(story, f"{RUN_FILES}/plot.png", b"old plot", f"runs:/{RUN}", 1)
     _log_file(story, f"{RUN_FILES}/plot.png", b"new plot", f"runs:/{RUN}", 2)
-    _log_file(story, f"{RUN_FILES}/draft.txt", b"draft", f"runs:/{RUN}", 3)
-    gone = story.digests[f"{RUN_FILES}/draft.txt"]
-    path, owner = f"{RUN_FILES}/draft.txt", f"runs:/{RUN}"
+    _log_file(story, f"{RUN_FILES}/drafts/draft.txt", b"draft", f"runs:/{RUN}", 3)
+    gone = story.digests[f"{RUN_FILES}/drafts/draft.txt"]
+    path, owner = f"{RUN_FILES}/drafts/draft.txt", f"runs:/{RUN}"
     story.say(ArtifactDeleted(digest=gone, path=path, owner=owner, written_ns=4))
     _log_file(story, f"{MODEL_FILES}/model.pkl", b"\x80pickle", f"logged_models:/{MODEL_ID}", 5)
     story.say(LoggedModelFinalized(model_id=MODEL_ID, status="READY"))

@@ -119,7 +119,7 @@ def test_the_story_is_told_from_the_first_event_to_the_last(story: Story) -> Non
     assert [row.action for row in refused] == ["RunDataLogged", "ModelVersionStageChanged"]
     assert all(row.message for row in refused)
     (files,) = (row for row in rows if row.action == "ArtifactLogged" and row.events == 3)
-    assert set(files.detail["files"]) == {"plot.png", "draft.txt"}
+    assert set(files.detail["files"]) == {"plot.png", "drafts/draft.txt"}
     positions = [int(row.position.rsplit("~", 1)[1]) for row in rows]
     assert positions == sorted(positions)
 

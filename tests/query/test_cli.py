@@ -327,6 +327,13 @@ def test_stats_explains_what_the_folder_takes_on_disk(copy: Ledger) -> None:
         assert document("stats", uri)["size_bytes"] == on_disk(copy.folder)
 
 
+@pytest.mark.parametrize("reason", ["", " "])
+def test_an_erasure_wants_a_reason_in_words(reason: str, copy: Ledger) -> None:
+    result = run("redact", f"ledger://{copy.folder}", f"runs:/{RUN}", "--reason", reason, "--yes")
+    assert result.exit_code == 2
+    assert "say what is to be erased, and why" in result.stderr
+
+
 @pytest.mark.parametrize(
     "name",
     [

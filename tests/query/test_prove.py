@@ -304,6 +304,21 @@ def test_the_commands_and_the_script_agree(
     assert subprocess.run(script, capture_output=True, check=False).returncode == 1
 
 
+@pytest.mark.parametrize(
+    "spoilt",
+    ["", "{}", '{"events": []}', '{"events": 5}', '{"events": [{"tree": 1}], "checkpoints": {}}'],
+)
+def test_what_is_no_proof_is_told_in_a_line(spoilt: str, key_file: Path, tmp_path: Path) -> None:
+    """By the page that stands on its own, which ends with status 1 and never with a traceback."""
+    file, public = tmp_path / "proof.json", str(key_file.with_suffix(".pub"))
+    file.write_text(spoilt)
+    page = [sys.executable, "-I", str(ROOT / "query/proof_check.py")]
+    for words in ([str(file), public], [str(file), "none"], [str(file), str(file)], []):
+        done = subprocess.run([*page, *words], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.count("\n") == 1
+
+
 def test_checking_needs_no_mlflow() -> None:
     code = "import sys, mlflow_ledger.query.check; assert 'mlflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

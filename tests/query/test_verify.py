@@ -180,7 +180,7 @@ def test_a_blob_that_is_not_what_it_was_is_named(
 
 
 def test_the_blob_of_a_deleted_file_is_nobodys_concern(story: Story, copy: Ledger) -> None:
-    copy.blobs.delete(story.digests[f"{RUN_FILES}/draft.txt"])
+    copy.blobs.delete(story.digests[f"{RUN_FILES}/drafts/draft.txt"])
     assert verify(copy).holds
 
 
