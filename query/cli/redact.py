@@ -59,7 +59,7 @@ def redact(
             raise click.UsageError(msg)
         _hosts(ledger_at(uri, present=True), forget, as_json=as_json)
         return
-    if entity is None or not (reason or "").strip():
+    if entity is None or reason is None or not reason.strip():
         msg = "say what is to be erased, and why: ENTITY and --reason"
         raise click.UsageError(msg)
     ledger = ledger_at(uri, present=True)
